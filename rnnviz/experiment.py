@@ -1,0 +1,427 @@
+"""An experiment: every knob of a training run, declared once.
+
+From each field come its widget, its parameter in the link, its flag on the command line, its key in JSON and
+the sentence that answers a wrong value. Equal experiments give equal bytes on the same machine.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUndefined
+
+from .cells import CELLS
+from .clipping import CLIPPINGS, SCOPES
+from .initialization import INITIALIZATIONS
+from .optimizers import OPTIMIZERS
+from .tasks import TASKS
+
+PRECISIONS = {"float32": "float32 (single)", "float64": "float64 (double)"}
+#: The fields that may change while a run is under way.
+CHANGEABLE = ("learning_rate", "clip", "clip_threshold", "clip_scope")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One wrong value: which field, what came, what is allowed."""
+
+    field: str
+    value: Any
+    allowed: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: got {_short(self.value)}; {self.allowed}"
+
+
+class ExperimentError(ValueError):
+    """Raised for values that no experiment can have; its text is one sentence for each problem."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(p) for p in problems))
+        self.problems = problems
+
+    def __reduce__(self) -> tuple[type[ExperimentError], tuple[list[Problem]]]:
+        return type(self), (self.problems,)  # exceptions are pickled by their text otherwise
+
+
+@dataclass(frozen=True)
+class Knob:
+    """How a field shows itself: label and group of its widget, and the named options if it has some."""
+
+    label: str
+    group: str
+    options: Mapping[str, str] | None = None  # value to label
+    logarithmic: bool = False
+
+
+def _knob(
+    label: str, group: str, help_text: str, default: Any, options: Mapping[str, str] | None = None,
+    logarithmic: bool = False, **constraints: Any,
+) -> Any:  # fmt: skip
+    knob = Knob(label, group, options, logarithmic)
+    extra: Any = {"knob": knob}
+    return Field(default, description=help_text, json_schema_extra=extra, **constraints)
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):  # Python takes True for 1
+        raise ValueError("a truth value is neither a number nor a name.")
+    return value
+
+
+class Change(BaseModel):
+    """A field that takes a new value in mid-run, in force from the update after `step` updates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: int = Field(ge=0)
+    field: Literal["learning_rate", "clip", "clip_threshold", "clip_scope"]
+    value: float | str
+
+    _no_truth_values = field_validator("*", mode="before")(_no_truth_value)
+
+    @model_validator(mode="after")
+    def _value_fits_field(self) -> Change:
+        allowed = complaint(self.field, self.value)
+        if allowed:
+            raise ValueError(f"{self.field} at step {self.step}: got {_short(self.value)}; {allowed}")
+        return self
+
+
+class Experiment(BaseModel):
+    """Everything that decides how a run goes.
+
+    >>> Experiment(task="adding", cell="lstm", length=50).clip_threshold
+    1.0
+
+    A value outside what is allowed raises ExperimentError with one sentence: the field, what came, what is
+    allowed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    task: str = _knob(
+        "Task", "Task", "What the network has to learn.", "digits",
+        {t.name: t.label for t in TASKS.values()},
+    )  # fmt: skip
+    length: int = _knob(
+        "Length T", "Task", "How far apart cause and effect can be: the T of the task's definition.", 0,
+        ge=1, le=2000,
+    )  # fmt: skip
+    cell: str = _knob(
+        "Cell", "Network", "How the network carries its memory from one time step to the next.", "gru",
+        {c.name: c.label for c in CELLS.values()},
+    )  # fmt: skip
+    hidden: int = _knob("Hidden units", "Network", "Size of the state h.", 64, ge=1, le=512)
+    initialization: str = _knob(
+        "Initialization", "Network", "How the weights are drawn before the first step.", "pytorch",
+        {i.name: i.label for i in INITIALIZATIONS.values()},
+    )  # fmt: skip
+    gain: float = _knob(
+        "Gain", "Network", "Scale of the recurrent matrix: 1 keeps lengths, more explodes, less vanishes.",
+        1.0, ge=0.0, le=10.0,
+    )  # fmt: skip
+    forget_bias: float | None = _knob(
+        "Forget bias", "Network",
+        "Where the forget gate starts: 0 forgets half at each step, 1 a quarter, 4 about 2 %. "
+        "Empty leaves it to the initialization.",
+        None, ge=-20.0, le=20.0,
+    )  # fmt: skip
+    clip: str = _knob(
+        "Gradient clipping", "Training", "What happens to a gradient that is too large.", "norm",
+        {c.name: c.label for c in CLIPPINGS.values()},
+    )  # fmt: skip
+    clip_threshold: float = _knob(
+        "Clip threshold", "Training", "The norm (or element) above which the gradient is clipped.", 1.0,
+        logarithmic=True, gt=0.0, le=1e6,
+    )  # fmt: skip
+    clip_scope: str = _knob(
+        "Clip scope", "Training", "Which parameters are measured and clipped.", "all", SCOPES
+    )
+    optimizer: str = _knob(
+        "Optimizer", "Training", "How a gradient becomes an update.", "adam",
+        {o.name: o.label for o in OPTIMIZERS.values()},
+    )  # fmt: skip
+    learning_rate: float = _knob(
+        "Learning rate", "Training", "Length of an update.", 0.01, logarithmic=True, gt=0.0, le=100.0
+    )
+    batch: int = _knob("Batch size", "Training", "Sequences averaged in one update.", 64, ge=1, le=1024)
+    steps: int = _knob("Steps", "Training", "Updates until the run ends.", 2000, ge=1, le=1_000_000)
+    seed: int = _knob(
+        "Seed", "Training", "Decides the first weights and the order of the data. Same seed, same run.", 0,
+        ge=0, le=2**32 - 1,
+    )  # fmt: skip
+    precision: str = _knob(
+        "Precision", "Training", "float64 shows gradients down to 1e-308 and takes about twice as long.",
+        "float32", PRECISIONS,
+    )  # fmt: skip
+    changes: tuple[Change, ...] = Field((), description="What changed in mid-run: (step, field, value).")
+    version: Literal[1] = Field(1, description="Version of this list of fields and of their defaults.")
+
+    def __init__(self, /, **values: Any) -> None:  # "/": a link or a file may name a field "self"
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ExperimentError(_problems(error, values)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_length(cls, values: Any) -> Any:
+        name = values.get("task", "digits") if isinstance(values, dict) else None
+        task = TASKS.get(name) if isinstance(name, str) else None
+        if task is not None and values.get("length") is None:
+            values = {**values, "length": task.default_length}
+        return values
+
+    _no_truth_values = field_validator("*", mode="before")(_no_truth_value)
+
+    @field_validator("changes")
+    @classmethod
+    def _in_order_of_steps(cls, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        # The later step wins, whatever the order of listing; of two changes at one step the later listed one.
+        return tuple(sorted(changes, key=lambda change: change.step))
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Experiment:
+        problems = list(_cross_field_problems(self))
+        if problems:
+            raise ExperimentError(problems)
+        return self
+
+    def steps_per_sequence(self) -> int:
+        """Time steps of one input sequence."""
+        return TASKS[self.task].steps(self.length)
+
+    def at(self, step: int) -> dict[str, Any]:
+        """The changeable fields in force at `step`."""
+        values = {name: getattr(self, name) for name in CHANGEABLE}
+        for change in self.changes:
+            if change.step <= step:
+                values[change.field] = change.value
+        return values
+
+    def changed(self, **values: Any) -> Experiment:
+        """A copy with other values, checked."""
+        return Experiment(**{**self.model_dump(), **values})
+
+    def with_change(self, step: int, field: str, value: float | str) -> Experiment:
+        """A copy that records one more change in mid-run."""
+        return self.changed(changes=(*self.changes, {"step": step, "field": field, "value": value}))
+
+    def to_json(self) -> str:
+        """Every field, in the order of declaration."""
+        return self.model_dump_json()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Experiment:
+        """The inverse of to_json; raises ExperimentError."""
+        try:
+            values = json.loads(text)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise ExperimentError([Problem("experiment", text, "a JSON object of its fields is needed.")])
+        return cls(**values)
+
+    def to_query(self) -> dict[str, str]:
+        """The fields that differ from their defaults, as parameters of a link."""
+        default = Experiment(task=self.task)
+        query = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value != getattr(default if name != "task" else Experiment(), name):
+                query[name] = _changes_to_text(value) if name == "changes" else _to_text(value)
+        return query
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> tuple[Experiment, list[Problem]]:
+        """The experiment of a link. Wrong values are left out and named; the rest is kept.
+
+        Parameters that are not fields are not ours to judge and are passed over.
+        """
+        values: dict[str, Any] = {}
+        for name in cls.model_fields:
+            if name in query:
+                values[name] = _from_text(name, query[name])
+        problems: list[Problem] = []
+        while True:
+            try:
+                return cls(**values), problems
+            except ExperimentError as error:
+                # Each round leaves out at least one field, so this ends.
+                for problem in error.problems:
+                    if problem.field in values:
+                        problems.append(Problem(problem.field, query[problem.field], problem.allowed))
+                        del values[problem.field]
+                if not any(p.field in query for p in error.problems):  # pragma: no cover - a safeguard
+                    raise
+
+
+def knob(name: str) -> Knob:
+    """The knob of a field."""
+    extra = Experiment.model_fields[name].json_schema_extra
+    assert isinstance(extra, dict)
+    return extra["knob"]  # type: ignore[return-value]
+
+
+#: Fields with a knob, in the order of declaration.
+KNOBS: tuple[str, ...] = tuple(
+    name for name, field in Experiment.model_fields.items() if field.json_schema_extra is not None
+)
+
+
+def bounds(name: str) -> tuple[float | None, float | None]:
+    """Smallest and largest value of a number, as (bound, bound); the lower one may be exclusive."""
+    low = high = None
+    for constraint in Experiment.model_fields[name].metadata:
+        low = getattr(constraint, "ge", getattr(constraint, "gt", low))
+        high = getattr(constraint, "le", getattr(constraint, "lt", high))
+    return low, high
+
+
+def allowed(name: str) -> str:
+    """What a field may hold, as the end of a sentence."""
+    field = Experiment.model_fields[name]
+    if name == "changes":
+        return "changes are written step:field:value, separated by commas, such as 200:clip_threshold:0.5."
+    if name == "version":
+        return "this program knows version 1."
+    options = knob(name).options
+    if options is not None:
+        return f"allowed: {', '.join(options)}."
+    low, high = bounds(name)
+    exclusive = any(hasattr(c, "gt") for c in field.metadata)
+    kind = "a whole number" if field.annotation is int else "a number"
+    lower = f"above {low:g}" if exclusive else f"from {low:g}"
+    assert low is not None
+    assert high is not None
+    upper = f"{high:,.0f}" if high > 9999 else f"{high:g}"
+    return f"allowed: {kind} {lower} to {upper}."
+
+
+def complaint(name: str, value: Any) -> str | None:
+    """What is wrong with `value` for the field `name` alone, or None."""
+    options = knob(name).options
+    if options is not None:
+        if value in options:
+            return None
+        near = difflib.get_close_matches(str(value), list(options), 1)
+        return f"did you mean {near[0]}? {allowed(name).capitalize()}" if near else allowed(name)
+    low, high = bounds(name)
+    exclusive = any(hasattr(c, "gt") for c in Experiment.model_fields[name].metadata)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return allowed(name)
+    assert low is not None
+    assert high is not None
+    return None if (low < value if exclusive else low <= value) and value <= high else allowed(name)
+
+
+def _cross_field_problems(e: Experiment) -> list[Problem]:
+    problems = []
+    for name in KNOBS:
+        if knob(name).options is not None:
+            wrong = complaint(name, getattr(e, name))
+            if wrong:
+                problems.append(Problem(name, getattr(e, name), wrong))
+    if problems:
+        return problems
+    task, cell = TASKS[e.task], CELLS[e.cell]
+    if task.fixed_length is not None and e.length != task.fixed_length:
+        problems.append(Problem("length", e.length, f"the task {e.task} always has {task.fixed_length}."))
+    elif not task.min_length <= e.length <= task.max_length:
+        span = f"from {task.min_length} to {task.max_length}"
+        problems.append(Problem("length", e.length, f"the task {e.task} takes a whole number {span}."))
+    if e.forget_bias is not None and cell.forget_gate is None:
+        having = ", ".join(c.name for c in CELLS.values() if c.forget_gate)
+        sentence = f"the cell {e.cell} has no forget gate (these have: {having})."
+        problems.append(Problem("forget_bias", e.forget_bias, sentence))
+    if e.gain != 1.0 and not INITIALIZATIONS[e.initialization].uses_gain:
+        having = ", ".join(i.name for i in INITIALIZATIONS.values() if i.uses_gain)
+        sentence = f"the initialization {e.initialization} has no gain (these have: {having})."
+        problems.append(Problem("gain", e.gain, sentence))
+    return problems
+
+
+def _problems(error: ValidationError, values: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for item in error.errors():
+        cause = item.get("ctx", {}).get("error")
+        if isinstance(cause, ExperimentError):
+            problems += cause.problems
+            continue
+        name = str(item["loc"][0]) if item["loc"] else "experiment"
+        if name not in Experiment.model_fields:
+            near = difflib.get_close_matches(name, list(Experiment.model_fields), 1)
+            hint = f"did you mean {near[0]}?" if near else f"fields: {', '.join(Experiment.model_fields)}."
+            problems.append(Problem(name, values.get(name), f"there is no such field; {hint}"))
+        elif len(item["loc"]) > 1 and cause is not None:  # what one change says of itself
+            problems.append(Problem(name, values.get(name), str(cause)))
+        elif not any(p.field == name for p in problems):
+            problems.append(Problem(name, values.get(name), allowed(name)))
+    return problems + _unknown_options(values, {p.field for p in problems})
+
+
+def _unknown_options(values: Mapping[str, Any], named: Set[str]) -> list[Problem]:
+    """Wrong names of options, which are looked at last, among values that have other faults as well."""
+    problems = []
+    for name in KNOBS:
+        value = values.get(name)
+        if knob(name).options is not None and isinstance(value, str) and name not in named:
+            wrong = complaint(name, value)
+            if wrong:
+                problems.append(Problem(name, value, wrong))
+    return problems
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _to_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def _changes_to_text(changes: tuple[Change, ...]) -> str:
+    return ",".join(f"{c.step}:{c.field}:{_to_text(c.value)}" for c in changes)
+
+
+def _from_text(name: str, text: str) -> Any:
+    """A query value as the field wants it; what cannot be read is passed on for validation to name."""
+    if name == "changes":
+        rows = []
+        for row in filter(None, text.split(",")):
+            parts = row.split(":")
+            if len(parts) != 3:
+                return text
+            rows.append({"step": parts[0], "field": parts[1], "value": _number(parts[2])})
+        return rows
+    annotation = Experiment.model_fields[name].annotation
+    if annotation is int or name == "version":
+        try:
+            return int(text)
+        except ValueError:
+            return text
+    if annotation is float or float in get_args(annotation):
+        if not text and type(None) in get_args(annotation):
+            return None
+        return _number(text)
+    return text
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def default_of(name: str) -> Any:
+    """A field's default; for `length` the default task's."""
+    default = Experiment.model_fields[name].default
+    assert default is not PydanticUndefined
+    return TASKS["digits"].default_length if name == "length" else default
