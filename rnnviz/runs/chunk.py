@@ -1,0 +1,135 @@
+"""How a stretch of a run is stored and how it is sent to a screen.
+
+Both are safetensors blobs: a little-endian length, a JSON header, raw arrays. The record is exact; the screen
+form holds what a display can show. Numbers that are not finite travel in the arrays, never in JSON.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from ..recording import Chunk
+
+# A column of the heat map: log10 of a norm in hundredths, int16, with codes for what has no logarithm.
+UNDERFLOW, NAN, INFINITE = -32768, 32766, 32767
+MAX_ROWS = 256  # rows of a heat map; longer sequences merge neighbouring time steps
+
+CHUNK_BUCKETS = 12  # a tenth of a second at most this many buckets of at most four points
+OVERVIEW_BUCKETS = 500
+OVERVIEW_COLUMNS = 400
+
+_POINTS = ("step", "loss", "norm_before", "norm_after", "threshold")
+_VALIDATIONS = ("validation_step", "validation_loss", "validation_accuracy")
+
+
+def encode(chunk: Chunk) -> bytes:
+    """The full record as a blob."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in chunk.arrays().items()}
+    counts = np.array([chunk.next_step, chunk.clipped], dtype=np.int64)
+    return save({**arrays, "counts": counts})
+
+
+def decode(blob: bytes) -> Chunk:
+    """The inverse of `encode`."""
+    arrays = load(blob)
+    next_step, clipped = (int(n) for n in arrays.pop("counts"))
+    return Chunk(**arrays, next_step=next_step, clipped=clipped)
+
+
+def row_steps(T: int) -> int:
+    """How many time steps share one row of the heat map."""
+    return math.ceil(T / MAX_ROWS)
+
+
+def heat_column(norms: np.ndarray) -> np.ndarray:
+    """Norms (T,) of dL/dh_t as codes (R,) int16; a row of several time steps shows the largest of them."""
+    merged = row_steps(len(norms))
+    rows = math.ceil(len(norms) / merged)
+    padded = np.full(rows * merged, -np.inf)
+    padded[: len(norms)] = norms
+    largest = padded.reshape(rows, merged).max(1)  # NaN wins over everything, infinity over numbers
+    with np.errstate(divide="ignore", invalid="ignore"):
+        code = np.round(100.0 * np.log10(largest))
+    code = np.where(largest == 0, UNDERFLOW, code)
+    code = np.where(np.isposinf(largest), INFINITE, code)
+    return np.where(np.isnan(largest), NAN, code).astype(np.int16)
+
+
+def screen(chunk: Chunk) -> bytes:
+    """A chunk as a screen wants it: decimated points and the heat-map column of its last step."""
+    points = {name: getattr(chunk, name) for name in _POINTS}
+    keep = _telling(points["loss"], points["norm_before"], CHUNK_BUCKETS)
+    heat_step = chunk.step[-1:]
+    columns = [heat_column(row) for row in chunk.grad_hidden[-1:]]
+    rows = math.ceil(chunk.grad_hidden.shape[1] / row_steps(chunk.grad_hidden.shape[1]))
+    return _screen_blob(
+        {name: array[keep] for name, array in points.items()},
+        {name: getattr(chunk, name) for name in _VALIDATIONS},
+        heat_step,
+        np.array(columns, dtype=np.int16).reshape(len(columns), rows),
+    )
+
+
+def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
+    """Many consecutive screen blobs as one of bounded size, without the points up to step `after`."""
+    parts = [load(blob) for blob in blobs]
+    if not parts:
+        return None
+    joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    for axis, names in (
+        ("step", _POINTS), ("validation_step", _VALIDATIONS), ("heat_step", ("heat_step", "heat")),
+    ):  # fmt: skip
+        # What a replay repeats has the same values: the first is enough.
+        before = np.maximum.accumulate(np.concatenate([[after], joined[axis]]))
+        new = joined[axis] > before[:-1]
+        joined |= {name: joined[name][new] for name in names}
+    keep = _telling(joined["loss"], joined["norm_before"], OVERVIEW_BUCKETS)
+    thin = math.ceil(max(1, len(joined["heat_step"])) / OVERVIEW_COLUMNS)
+    # Thinned from the end, so that the newest column is always there.
+    columns = slice((len(joined["heat_step"]) - 1) % thin, None, thin)
+    return _screen_blob(
+        {name: joined[name][keep] for name in _POINTS},
+        {name: joined[name] for name in _VALIDATIONS},
+        joined["heat_step"][columns],
+        joined["heat"][columns],
+    )
+
+
+def _screen_blob(
+    points: Mapping[str, np.ndarray], validations: Mapping[str, np.ndarray],
+    heat_step: np.ndarray, heat: np.ndarray,
+) -> bytes:  # fmt: skip
+    arrays = {}
+    with np.errstate(over="ignore"):
+        for name, array in {**points, **validations}.items():
+            arrays[name] = np.ascontiguousarray(
+                array, dtype=np.int32 if name.endswith("step") else np.float32
+            )
+    arrays["heat_step"] = np.ascontiguousarray(heat_step, dtype=np.int32)
+    arrays["heat"] = np.ascontiguousarray(heat, dtype=np.int16)
+    last = max([int(arrays[a][-1]) for a in ("step", "heat_step") if len(arrays[a])], default=-1)
+    return save(arrays, metadata={"last_step": str(last)})
+
+
+def _telling(loss: np.ndarray, norm: np.ndarray, buckets: int) -> np.ndarray:
+    """Indices of the points that a drawing of this width needs: in each bucket the extremes of both series.
+
+    Nothing is averaged; every point that stays is a true one, and what is not finite always stays.
+    """
+    n = len(loss)
+    if n <= 4 * buckets:
+        return np.arange(n)
+    keep = {0, n - 1}
+    keep.update(np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm))).tolist())
+    edges = np.linspace(0, n, buckets + 1).astype(int)
+    for low, high in itertools.pairwise(edges):
+        for series in (loss, norm):
+            finite = low + np.flatnonzero(np.isfinite(series[low:high]))
+            if len(finite):
+                keep.update((int(finite[series[finite].argmin()]), int(finite[series[finite].argmax()])))
+    return np.array(sorted(keep))

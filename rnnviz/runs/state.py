@@ -1,0 +1,53 @@
+"""A run's full state as a blob: parameters, optimizer, step and counters; the experiment lies beside it."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import torch
+from safetensors.numpy import load, save
+
+from ..experiment import Experiment
+from ..training import State, begin
+
+#: Columns of State that are plain numbers or text.
+_COUNTERS = (
+    "step", "clipped", "validated", "validation_loss", "validation_accuracy", "train_loss", "solved_at",
+    "diverged_at", "divergence",
+)  # fmt: skip
+
+
+def to_bytes(state: State) -> bytes:
+    """Everything but the experiment. Numbers travel exactly: floats as their hexadecimal text."""
+    counters = {name: _plain(getattr(state, name)) for name in _COUNTERS}
+    arrays = {f"slot.{name}": slot.numpy() for name, slot in state.slots.items()}
+    return save({"parameters": state.network.flat.numpy(), **arrays}, {"counters": json.dumps(counters)})
+
+
+def from_bytes(blob: bytes, experiment: Experiment) -> State:
+    """The state that `to_bytes` wrote, of a run whose experiment (with all its changes) this is."""
+    (header,) = struct.unpack("<Q", blob[:8])
+    counters = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["counters"])
+    arrays = load(blob)
+    state = begin(experiment)
+    state.network.flat.copy_(torch.from_numpy(arrays["parameters"]))
+    for name, slot in state.slots.items():
+        slot.copy_(torch.from_numpy(arrays[f"slot.{name}"]))
+    for name in _COUNTERS:
+        setattr(state, name, _value(counters[name]))
+    state.values = experiment.at(state.step)
+    return state
+
+
+def parameters_to_bytes(state: State) -> bytes:
+    """The parameters alone, by name, as a safetensors file that PyTorch users can load."""
+    return save({name: tensor.numpy() for name, tensor in state.network.parameters.items()})
+
+
+def _plain(value: object) -> object:
+    return {"float": value.hex()} if isinstance(value, float) else value
+
+
+def _value(value: object) -> object:
+    return float.fromhex(value["float"]) if isinstance(value, dict) else value

@@ -1,0 +1,178 @@
+"""What runs inside a worker process: one slice of a run, or one slice of a job.
+
+Importing this module is what a worker does before its first task (`dask_setup`), so that no slice waits for
+torch, and what lowers its priority, so that the web server stays responsive.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..experiment import Experiment
+from ..recording import Chunk, concatenate
+from ..training import State, advance, begin
+from . import chunk as chunks
+from .state import from_bytes, parameters_to_bytes, to_bytes
+from .store import ChunkRow, FencedError, Run, Store
+
+SLICE_SECONDS = 1.0
+CHUNK_SECONDS = 0.1
+ORDERS_SECONDS = 0.05  # how often the owner's wishes are read
+NICENESS = 10
+CHECKPOINTS_PER_DOUBLING = 4
+
+
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in each new worker process."""
+    os.nice(NICENESS)
+    torch.set_num_threads(1)
+    # The first pass through torch's kernels is slow; nobody should wait for it.
+    state = begin(Experiment(task="adding", length=2, hidden=2, batch=2, steps=2))
+    advance(state)
+
+
+@lru_cache(maxsize=4)
+def open_store(url: str) -> Store:
+    """This process's own connection to the store."""
+    return Store(url)
+
+
+def kernel() -> str:
+    """What computes a run, written down when it starts."""
+    return json.dumps(
+        {
+            "kernel": "torch", "threads": 1, "rnnviz": __version__, "torch": torch.__version__,
+            "numpy": np.__version__, "machine": platform.machine(),
+        }
+    )  # fmt: skip
+
+
+def checkpoint_due(step: int) -> bool:
+    """Log-spaced steps: 0, 1, 2, 3, 4, then four in every doubling."""
+    if step <= CHECKPOINTS_PER_DOUBLING:
+        return True
+    spacing = 1 << (step.bit_length() - 1)
+    return step * CHECKPOINTS_PER_DOUBLING % spacing == 0
+
+
+def steps_to_checkpoint(step: int) -> int:
+    """Steps from `step` to the next checkpoint after it."""
+    following = step + 1
+    while not checkpoint_due(following):
+        following += 1
+    return following - step
+
+
+def advance_slice(url: str, run: str, epoch: int, seconds: float = SLICE_SECONDS) -> str:
+    """Advance a run for about `seconds` or to an order of its owner; returns why it stopped.
+
+    Raises FencedError, having written nothing more, when a newer slice was handed out meanwhile.
+    """
+    store = open_store(url)
+    row = store.run(run)
+    if row is None:
+        return "gone"
+    blob = store.state(run)
+    state = begin(row.experiment) if blob is None else from_bytes(blob, row.experiment)
+    shown = store.resume(run, epoch, state.step)
+    return _Slice(store, row, epoch, state, shown).work(time.monotonic() + seconds)
+
+
+class _Slice:
+    """One slice at work: what it has computed and not yet written."""
+
+    def __init__(self, store: Store, row: Run, epoch: int, state: State, shown: int) -> None:
+        self.store, self.run, self.epoch, self.state = store, row.id, epoch, state
+        self.shown = shown  # up to this step a lost slice is repeated, exactly as it was
+        self.began, self.began_at = time.monotonic(), state.step
+        self.pending: list[Chunk] = []
+        self.applied: dict[int, int] = {}
+        self.checkpoints: dict[int, bytes] = {}
+
+    def work(self, deadline: float) -> str:
+        written = time.monotonic()
+        while True:
+            orders = self.store.orders(self.run, self.epoch)
+            for control, field, value in orders.changes:
+                if control not in self.applied and self.state.step >= self.shown:
+                    self.state.change(field, value)
+                    self.applied[control] = self.state.step
+            if orders.command != "go":
+                self.write(end=True, move_to={"stop": "stopped", "pause": "paused"}[orders.command])
+                return orders.command
+            self.compute()
+            now = time.monotonic()
+            if self.state.diverged_at is not None:
+                self.write(end=True, move_to="diverged", message=self.state.divergence)
+                return "diverged"
+            if self.state.done:
+                self.write(end=True, move_to="finished")
+                return "finished"
+            if now >= deadline:
+                self.write(end=True)
+                return "time"
+            if now - written >= CHUNK_SECONDS:
+                self.write()
+                written = now
+
+    def compute(self) -> None:
+        """Advance to the next look at the owner's orders, keeping checkpoints on the way."""
+        state, until = self.state, time.monotonic() + ORDERS_SECONDS
+        if state.validated < 0:
+            self.checkpoints[0] = parameters_to_bytes(state)
+        while not state.done:
+            left = max(0.0, until - time.monotonic())
+            self.pending.append(advance(state, left, steps_to_checkpoint(state.step)))
+            if checkpoint_due(state.step) or state.done:
+                self.checkpoints[state.step] = parameters_to_bytes(state)
+            if time.monotonic() >= until:
+                break
+
+    def write(self, end: bool = False, move_to: str | None = None, message: str | None = None) -> None:
+        """Everything pending in one transaction; at the end with the state to go on from."""
+        state = self.state
+        elapsed = time.monotonic() - self.began
+        values: dict[str, Any] = {
+            "experiment": state.experiment.to_json(), "step": state.step, "clipped": state.clipped,
+            "train_loss": _finite(state.train_loss), "validation_loss": _finite(state.validation_loss),
+            "validation_accuracy": _finite(state.validation_accuracy), "solved_at": state.solved_at,
+        }  # fmt: skip
+        if state.step > self.began_at and elapsed > 0:
+            values["rate"] = (state.step - self.began_at) / elapsed
+        if self.began_at == 0:
+            values["kernel"] = kernel()
+        self.store.append(
+            self.run, self.epoch, self.row(), values, self.applied, self.checkpoints,
+            to_bytes(state) if end else None, move_to, message,
+        )  # fmt: skip
+        self.pending, self.checkpoints, self.applied = [], {}, {}
+
+    def row(self) -> ChunkRow:
+        recorded = [c for c in self.pending if len(c)]
+        if not recorded:
+            return ChunkRow(self.state.step, self.state.step, self.state.step, b"", b"")
+        chunk = concatenate(recorded)
+        return ChunkRow(
+            int(chunk.step[0]),
+            int(chunk.step[-1]),
+            chunk.next_step,
+            chunks.encode(chunk),
+            chunks.screen(chunk),
+        )
+
+
+def _finite(value: float | None) -> float | None:
+    """Columns hold numbers for lists and sorting; what is not finite stands in the chunks."""
+    return value if value is not None and np.isfinite(value) else None
+
+
+__all__ = ["FencedError", "advance_slice", "dask_setup"]
