@@ -1,0 +1,1 @@
+"""The interface: the only Streamlit code beside pages/."""

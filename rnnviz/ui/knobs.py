@@ -1,0 +1,98 @@
+"""Widgets made from the experiment's fields: label, help, range and options come from the one declaration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from ..cells import CELLS
+from ..clipping import CLIPPINGS
+from ..experiment import Experiment, bounds, default_of, knob
+from ..initialization import INITIALIZATIONS
+from ..tasks import TASKS
+from .text import _
+
+_PREFIX = "knob_"
+#: Rows of the sidebar; a row of two stands side by side.
+ROWS: tuple[tuple[str, ...], ...] = (
+    ("task",), ("cell",), ("hidden", "length"), ("initialization",), ("gain", "forget_bias"),
+    ("clip",), ("clip_threshold", "learning_rate"), ("optimizer",), ("steps", "batch"),
+)  # fmt: skip
+MORE: tuple[tuple[str, ...], ...] = (("clip_scope",), ("seed", "precision"))
+ALL = tuple(name for row in ROWS + MORE for name in row)
+
+
+def fill(experiment: Experiment) -> None:
+    """Set the widgets to an experiment, before they are drawn."""
+    for name in ALL:
+        st.session_state[_PREFIX + name] = getattr(experiment, name)
+
+
+def knobs(experiment: Experiment) -> dict[str, Any]:
+    """Draw the knobs that have a say; returns the value of every one, drawn or not.
+
+    `experiment` is that of the last time; what was turned since stands in the widgets' state.
+    """
+    state = st.session_state
+    task = TASKS[state.get(_PREFIX + "task", experiment.task)]
+    if task.name != experiment.task:
+        state[_PREFIX + "length"] = task.default_length  # a new task brings its own
+    current = {name: state.get(_PREFIX + name, getattr(experiment, name)) for name in ALL}
+    clips = CLIPPINGS[current["clip"]].uses_threshold
+    # What has no say is not drawn, and goes back to what it is when nobody sets it.
+    silent: dict[str, Any] = {}
+    if task.fixed_length is not None:
+        silent["length"] = task.fixed_length
+    if not INITIALIZATIONS[current["initialization"]].uses_gain:
+        silent["gain"] = default_of("gain")
+    if CELLS[current["cell"]].forget_gate is None:
+        silent["forget_bias"] = None
+    if not clips:
+        silent |= {name: getattr(experiment, name) for name in ("clip_threshold", "clip_scope")}
+    values = dict(silent)
+    for row in ROWS:
+        values |= _row([name for name in row if name not in silent], current)
+    with st.expander(_("More")):
+        for row in MORE:
+            values |= _row([name for name in row if name not in silent], current)
+    return values
+
+
+def _row(names: list[str], current: dict[str, Any]) -> dict[str, Any]:
+    columns = st.columns(len(names)) if len(names) > 1 else [st.container()] * len(names)
+    values = {}
+    for name, column in zip(names, columns, strict=True):
+        with column:
+            values[name] = _widget(name, current[name])
+    return values
+
+
+def _widget(name: str, value: Any) -> Any:
+    """One widget; its state is set by `fill` or stays as the user left it."""
+    field, shown, key = Experiment.model_fields[name], knob(name), _PREFIX + name
+    if key not in st.session_state:
+        st.session_state[key] = value
+    label, text = _(shown.label), _(field.description or "")
+    if shown.options is not None:
+        options = shown.options
+        return st.selectbox(label, list(options), key=key, help=text, format_func=lambda o: _(options[o]))
+    low, high = bounds(name)
+    if field.annotation is int:
+        return st.number_input(label, int(low or 0), int(high or 0), key=key, help=text, step=_step(name))
+    exclusive = any(hasattr(c, "gt") for c in field.metadata)
+    smallest = 1e-9 if exclusive else float(low or 0)
+    return st.number_input(
+        label, smallest, float(high or 0), key=key, help=text, format="%.4g",
+        step=_logarithmic_step(value) if shown.logarithmic else 0.1 if name == "gain" else 1.0,
+        placeholder=_("default"),
+    )  # fmt: skip
+
+
+def _step(name: str) -> int:
+    return {"hidden": 8, "length": 10, "steps": 500, "batch": 16}.get(name, 1)
+
+
+def _logarithmic_step(value: float) -> float:
+    """One unit of the leading digit, so that the buttons make sense at any size."""
+    return float(f"1e{int(f'{value:e}'.split('e')[1])}")

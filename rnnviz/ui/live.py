@@ -1,0 +1,79 @@
+"""The live component: figures that the browser keeps and that only what is new reaches.
+
+It draws what the stream of a run sends (`stream.py`), without a script running for each update. Where the
+stream is out of reach, it says so and is given windows of data once or twice a second instead.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from ..runs.chunk import overview
+from ..runs.store import Run, Store
+from .live_text import live_text
+from .stream import stream_path
+from .summary import run_summary
+from .text import _
+
+KEY = "live"
+STATIC = Path(__file__).parent / "static"
+
+# Sent again with every message, so it only loads the real thing, which the browser keeps.
+_STUB = """
+let live; // one promise for all calls: what waits for the same promise goes on in the order of the calls
+const load = (data) => (live ||= import(new URL(data.module, document.baseURI).href));
+export default function (component) {
+  const { data, parentElement } = component;
+  load(data).then((module) => module.mount(component)).catch((error) => {
+    parentElement.textContent = data.text.broken;
+    console.error(error);
+  });
+  return () => live.then((module) => module.unmount(parentElement)).catch(() => {});
+}
+"""
+
+_component = st.components.v2.component("rnnviz_live", js=_STUB, isolate_styles=True)
+
+
+def static_path(base: str) -> str:
+    """Where the browser finds the component's files, below the server's base path."""
+    return f"{'/' + base if base else ''}/app/static"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the browser told: the owner's token, and whether the stream cannot be reached from there."""
+
+    owner: str | None
+    unreachable: bool
+
+
+def live(store: Store, run: Run | None, fallback: bool) -> Heard:
+    """Draw `run`, or the invitation to start one. With `fallback` the data comes through Streamlit."""
+    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    data: dict[str, Any] = {
+        "module": f"{static_path(base)}/live.js",
+        "text": {**live_text(_), "broken": _("The live figures could not be loaded. Reload the page.")},
+        "stream": None if run is None else stream_path(base, run.id),
+        "run": None,
+        "window": None,
+    }
+    if run is not None and fallback:
+        position = store.ahead(run) + 1 if run.state == "queued" else None
+        data["run"] = run_summary(run, position)
+        blob = overview([blob for _last, blob in store.screens(run.id)])
+        # As text: Streamlit turns everything beside raw bytes into one string.
+        data["window"] = None if blob is None else base64.b64encode(blob).decode()
+    heard = _component(
+        key=KEY, data=data, on_owner_change=_nothing, on_unreachable_change=_nothing, on_state_change=_nothing
+    )
+    return Heard(getattr(heard, "owner", None), bool(getattr(heard, "unreachable", False)))
+
+
+def _nothing() -> None:
+    """Streamlit wants a callback for each value that a component may set."""

@@ -1,0 +1,91 @@
+"""Who may steer a run, and the buttons that do.
+
+The browser that starts a run owns it: a random token in its local storage, handed over by the live component.
+The store keeps only the token's hash, and every order is checked against it here, on the server.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import streamlit as st
+
+from ..experiment import Experiment
+from ..runs.store import ACTIVE, Run, Store, StoreFullError, owner_hash
+from . import link
+from .live import Heard
+from .text import _
+
+MAX_ACTIVE = 16  # runs that one browser may have under way
+_OWNER, _FALLBACK, _NOTE = "owner", "fallback", "steering_note"
+
+
+def owner() -> str:
+    """The hash of this browser's token; until the browser has told it, of one made up for the session."""
+    if _OWNER not in st.session_state:
+        st.session_state[_OWNER] = secrets.token_hex(16)
+    return owner_hash(st.session_state[_OWNER]) or ""
+
+
+def hear(store: Store, heard: Heard) -> None:
+    """Take in what the browser told. A run started before the token came is handed to the browser."""
+    if heard.owner and heard.owner != st.session_state.get(_OWNER):
+        before = owner() if _OWNER in st.session_state else None
+        st.session_state[_OWNER] = heard.owner
+        if before is not None:
+            store.adopt(before, owner())
+        st.rerun()
+    if heard.unreachable and not fallback():
+        st.session_state[_FALLBACK] = True
+        st.rerun()
+
+
+def fallback() -> bool:
+    """Whether the stream cannot be reached from this browser."""
+    return bool(st.session_state.get(_FALLBACK))
+
+
+def owns(run: Run) -> bool:
+    """Whether this browser steers the run."""
+    return run.owner == owner()
+
+
+def buttons(store: Store, experiment: Experiment, run: Run | None) -> None:
+    """Train and Stop."""
+    stoppable = run is not None and not run.ended and owns(run)
+    st.button(_("Train"), type="primary", key="train", on_click=_train, args=(store, experiment))
+    st.button(_("Stop"), key="stop", on_click=_stop, args=(store,), disabled=not stoppable)
+
+
+def note(store: Store, run: Run | None) -> None:
+    """What there is to say about steering just now: one line or nothing."""
+    told = st.session_state.pop(_NOTE, None)
+    if told:
+        st.warning(told)
+    elif run is not None and not run.ended and not owns(run):
+        st.caption(_("You are watching a run that somebody else started. Train starts your own."))
+    elif run is None and not store.heard("engine", 5.0):
+        st.caption(_("The engine is starting; you can press Train already."))
+
+
+def _train(store: Store, experiment: Experiment) -> None:
+    before = link.run(store)
+    if before is not None and not before.ended and owns(before):
+        store.command(before.id, "stop")
+    if len(store.runs(ACTIVE, owner=owner())) > MAX_ACTIVE:
+        st.session_state[_NOTE] = _("You have {n} runs under way; wait for one to end or stop one.").format(
+            n=MAX_ACTIVE
+        )
+        return
+    try:
+        link.show(store.create(experiment, owner()))
+    except StoreFullError as error:
+        st.session_state[_NOTE] = str(error)
+
+
+def _stop(store: Store) -> None:
+    run = link.run(store)
+    if run is None or not owns(run):
+        st.session_state[_NOTE] = _("Only the browser that started a run can stop it.")
+    else:
+        store.command(run.id, "stop")
