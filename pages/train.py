@@ -24,7 +24,7 @@ problem_list(link.problems())
 with st.container(horizontal=True, vertical_alignment="center"):
     steering.buttons(store, experiment, run)
     task_card(experiment)
-    steering.note(store, run)
+    steering.note(store, experiment, run)
 
 
 def figures() -> None:

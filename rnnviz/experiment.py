@@ -132,11 +132,11 @@ class Experiment(BaseModel):
         None, ge=-20.0, le=20.0,
     )  # fmt: skip
     clip: str = _knob(
-        "Gradient clipping", "Training", "What happens to a gradient that is too large.", "norm",
+        "Clipping", "Training", "What happens to a gradient that is too large.", "norm",
         {c.name: c.label for c in CLIPPINGS.values()},
     )  # fmt: skip
     clip_threshold: float = _knob(
-        "Clip threshold", "Training", "The norm (or element) above which the gradient is clipped.", 1.0,
+        "Threshold", "Training", "The norm (or element) above which the gradient is clipped.", 1.0,
         logarithmic=True, gt=0.0, le=1e6,
     )  # fmt: skip
     clip_scope: str = _knob(

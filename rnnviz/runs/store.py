@@ -353,7 +353,10 @@ class Store:
                     _move(connection, row.id, to, None, None)
 
     def prune(self, max_bytes: int = MAX_BYTES, max_age: float = MAX_AGE) -> list[str]:
-        """Delete ended runs that are too old, then the oldest until the rest fits; returns their ids."""
+        """Delete ended runs that are too old, then the oldest until the rest fits; returns their ids.
+
+        Processes that were not heard for so long are forgotten as well.
+        """
         gone = []
         with self.write() as connection:
             kept = connection.execute(
@@ -365,6 +368,7 @@ class Store:
                     gone.append(row.id)
                     total -= row.bytes
             _delete(connection, gone)
+            connection.execute(sa.delete(PROCESSES).where(PROCESSES.c.heard < time.time() - max_age))
         return gone
 
     # A slice ----------------------------------------------------------------------------------------

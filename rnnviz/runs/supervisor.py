@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import subprocess
@@ -20,6 +21,7 @@ BEAT_SECONDS = 1.0
 ENGINE_SILENCE = 6.0  # another server's engine that was not heard for this long is dead
 LINGER_SECONDS = 3.0  # how long an engine outlives its last server
 STOP_SECONDS = 8.0
+LONGEST_PAUSE = 10.0  # between two starts of an engine that does not live, for a wrong setting say
 
 _HOME = str(Path(__file__).parents[2])  # where this package is found, wherever the server was started
 
@@ -34,7 +36,7 @@ class Supervisor:
         self._me = secrets.token_hex(8)
         self._stop = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
-        self._started = 0.0
+        self._started, self._pause = -math.inf, BEAT_SECONDS
         self._thread = threading.Thread(target=self._run, name="rnnviz-supervisor", daemon=True)
 
     def start(self) -> None:
@@ -77,8 +79,10 @@ class Supervisor:
             and self.store.heard("engine", ENGINE_SILENCE)
         ):
             return  # ours found another at work and left
-        if time.monotonic() - self._started < BEAT_SECONDS:
+        since = time.monotonic() - self._started
+        if since < self._pause:
             return
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if since < 2 * LONGEST_PAUSE else BEAT_SECONDS
         self._started = time.monotonic()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "rnnviz", "engine", "--linger", str(LINGER_SECONDS)],

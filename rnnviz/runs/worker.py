@@ -25,7 +25,7 @@ from .state import from_bytes, parameters_to_bytes, to_bytes
 from .store import ChunkRow, FencedError, Run, Store
 
 SLICE_SECONDS = 1.0
-CHUNK_SECONDS = 0.1
+CHUNK_SECONDS = 0.075  # a chunk ends with a whole step, which makes about ten a second
 ORDERS_SECONDS = 0.05  # how often the owner's wishes are read
 NICENESS = 10
 CHECKPOINTS_PER_DOUBLING = 4
@@ -109,7 +109,7 @@ class _Slice:
             if orders.command != "go":
                 self.write(end=True, move_to={"stop": "stopped", "pause": "paused"}[orders.command])
                 return orders.command
-            self.compute()
+            self.compute(min(time.monotonic() + ORDERS_SECONDS, written + CHUNK_SECONDS))
             now = time.monotonic()
             if self.state.diverged_at is not None:
                 self.write(end=True, move_to="diverged", message=self.state.divergence)
@@ -124,9 +124,9 @@ class _Slice:
                 self.write()
                 written = now
 
-    def compute(self) -> None:
-        """Advance to the next look at the owner's orders, keeping checkpoints on the way."""
-        state, until = self.state, time.monotonic() + ORDERS_SECONDS
+    def compute(self, until: float) -> None:
+        """Advance to the next look at the owner's orders, at least a step, keeping checkpoints on the way."""
+        state = self.state
         if state.validated < 0:
             self.checkpoints[0] = parameters_to_bytes(state)
         while not state.done:

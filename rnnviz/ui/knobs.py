@@ -17,7 +17,7 @@ _PREFIX = "knob_"
 #: Rows of the sidebar; a row of two stands side by side.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("task",), ("cell",), ("hidden", "length"), ("initialization",), ("gain", "forget_bias"),
-    ("clip",), ("clip_threshold", "learning_rate"), ("optimizer",), ("steps", "batch"),
+    ("clip", "clip_threshold"), ("optimizer", "learning_rate"), ("steps", "batch"),
 )  # fmt: skip
 MORE: tuple[tuple[str, ...], ...] = (("clip_scope",), ("seed", "precision"))
 ALL = tuple(name for row in ROWS + MORE for name in row)

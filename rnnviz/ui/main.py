@@ -13,7 +13,7 @@ if str(ROOT) not in sys.path:  # Streamlit puts this file's folder on the path, 
 
 from rnnviz.ui.text import _  # noqa: E402
 
-st.set_page_config(page_title="rnnviz", layout="wide", initial_sidebar_state="auto")
+st.set_page_config(page_title="rnnviz", layout="wide", initial_sidebar_state=340)
 st.html(
     """<style>
     /* Streamlit keeps six lines of space above a title; a lab wants its figures on the first screen. */

@@ -57,13 +57,19 @@ def buttons(store: Store, experiment: Experiment, run: Run | None) -> None:
     st.button(_("Stop"), key="stop", on_click=_stop, args=(store,), disabled=not stoppable)
 
 
-def note(store: Store, run: Run | None) -> None:
+def note(store: Store, experiment: Experiment, run: Run | None) -> None:
     """What there is to say about steering just now: one line or nothing."""
     told = st.session_state.pop(_NOTE, None)
     if told:
         st.warning(told)
     elif run is not None and not run.ended and not owns(run):
         st.caption(_("You are watching a run that somebody else started. Train starts your own."))
+    elif experiment.changes:
+        listed = "; ".join(
+            _("{field} {value} from step {step} on").format(field=c.field, value=c.value, step=c.step)
+            for c in experiment.changes
+        )
+        st.caption(_("This link changes settings in mid-run: {listed}.").format(listed=listed))
     elif run is None and not store.heard("engine", 5.0):
         st.caption(_("The engine is starting; you can press Train already."))
 

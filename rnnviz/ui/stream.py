@@ -1,8 +1,8 @@
 """Server-sent events of a run: what the live component draws.
 
-One poller for each run that is being watched reads the store ten times a second and hands the news to all its
-viewers, so a viewer more costs next to nothing. A viewer first gets an overview of everything after the last
-step it has, then the news; if it falls behind, it is disconnected and comes back for an overview.
+One poller for each run that is being watched reads the store twenty times a second and hands the news to
+all its viewers, so a viewer more costs next to nothing. A viewer first gets an overview of everything after
+the last step it has, then the news; if it falls behind, it is disconnected and comes back for an overview.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..runs.chunk import overview
 from ..runs.store import Run, Store
 from .summary import run_summary
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.05
 SUMMARY_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 BACKLOG = 100  # events that a slow viewer may fall behind
