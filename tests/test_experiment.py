@@ -230,6 +230,9 @@ def test_knobs_are_all_fields_but_the_bookkeeping():
     ("name", "sentence"),
     [
         ("hidden", "allowed: a whole number from 1 to 512."),
+        ("length", "allowed: a whole number from 1 to 2000."),
+        ("batch", "allowed: a whole number from 1 to 1024."),
+        ("steps", "allowed: a whole number from 1 to 1,000,000."),
         ("learning_rate", "allowed: a number above 0 to 100."),
         ("clip_threshold", "allowed: a number above 0 to 1,000,000."),
         ("forget_bias", "allowed: a number from -20 to 20."),
@@ -520,6 +523,7 @@ def test_every_wrong_change_is_named():
     wrong = [{"step": 1, "field": "clip", "value": "x"}, {"step": 2, "field": "learning_rate", "value": -1}]
     found = problems_of(changes=wrong)
     assert [p.allowed.split(":")[0] for p in found] == ["clip at step 1", "learning_rate at step 2"]
+    assert all(p.value is wrong for p in found)
 
 
 @pytest.mark.parametrize("value", [True, None, [1], {}])

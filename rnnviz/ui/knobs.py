@@ -94,5 +94,5 @@ def _step(name: str) -> int:
 
 
 def _logarithmic_step(value: float) -> float:
-    """One unit of the leading digit, so that the buttons make sense at any size."""
-    return float(f"1e{int(f'{value:e}'.split('e')[1])}")
+    """A tenth of the number or less, rounded to a power of ten: the buttons make sense at any size."""
+    return float(f"1e{int(f'{value:e}'.split('e')[1]) - 1}")

@@ -1,0 +1,411 @@
+"""The wire and disk format: exact records, honest codes, decimation that invents nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from rnnviz.experiment import Experiment
+from rnnviz.recording import Chunk, concatenate
+from rnnviz.runs import chunk as chunks
+from rnnviz.runs.chunk import (
+    CHUNK_BUCKETS,
+    INFINITE,
+    MAX_ROWS,
+    NAN,
+    OVERVIEW_BUCKETS,
+    OVERVIEW_COLUMNS,
+    UNDERFLOW,
+    decode,
+    encode,
+    heat_column,
+    overview,
+    row_steps,
+    screen,
+)  # fmt: skip
+from rnnviz.training import train
+
+POINTS = {"step": "<i4", "loss": "<f4", "norm_before": "<f4", "norm_after": "<f4", "threshold": "<f4"}
+VALIDATIONS = {"validation_step": "<i4", "validation_loss": "<f4", "validation_accuracy": "<f4"}
+HEAT = {"heat_step": "<i4", "heat": "<i2"}
+DTYPES = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "F32": "<f4", "F64": "<f8"}
+
+
+def parse(blob: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """All that a browser knows of the format: a length, a JSON header, arrays at their offsets."""
+    (length,) = struct.unpack_from("<Q", blob)
+    header = json.loads(blob[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    arrays = {}
+    for name, item in header.items():
+        start, end = (8 + length + offset for offset in item["data_offsets"])
+        dtype = np.dtype(DTYPES[item["dtype"]])
+        assert start % dtype.itemsize == 0, f"{name}: typed arrays must be aligned"
+        arrays[name] = np.frombuffer(blob[start:end], dtype).reshape(item["shape"])
+    return arrays, metadata
+
+
+def bytes_of(chunk: Chunk) -> dict[str, Any]:
+    arrays = {name: (a.tobytes(), a.dtype, a.shape) for name, a in chunk.arrays().items()}
+    return {**arrays, "next_step": chunk.next_step, "clipped": chunk.clipped}
+
+
+def made(n: int = 10, T: int = 4, first: int = 0, every: int = 0, dtype: str = "f4", **values: Any) -> Chunk:
+    """A chunk of n steps with plausible numbers that depend on the step alone; `every` steps a validation."""
+    step = np.arange(first, first + n)
+    seen = step[step % every == 0] if every else step[:0]
+    fields: dict[str, Any] = {
+        "step": step,
+        "loss": 2.0 + np.sin(step * 1.7),
+        "norm_before": 3.0 + np.cos(step * 2.3),
+        "norm_after": np.minimum(3.0 + np.cos(step * 2.3), 3.0),
+        "threshold": np.full(n, 3.0),
+        "learning_rate": np.full(n, 0.01),
+        "grad_hidden": np.exp(-np.arange(T) - step[:, None] % 7).astype(dtype),
+        "grad_cell_state": np.zeros((n, 0), dtype),
+        "validation_step": seen,
+        "validation_loss": 1.0 + seen / 100,
+        "validation_accuracy": np.full(len(seen), np.nan),
+    }
+    return Chunk(**{**fields, **values}, next_step=first + n, clipped=n)
+
+
+# The record
+
+floats = hnp.from_dtype(np.dtype("f8"))
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, 1.8e308, 1e-45]
+
+
+@st.composite
+def any_chunk(draw: st.DrawFn) -> Chunk:
+    """Any bits in any field, the payloads of NaN included."""
+    n, m, T = draw(st.integers(0, 6)), draw(st.integers(0, 3)), draw(st.integers(1, 5))
+    dtype = np.dtype(draw(st.sampled_from(["f4", "f8"])))
+    cell = draw(st.sampled_from([0, T]))
+
+    def series(count: int) -> np.ndarray:
+        return draw(hnp.arrays("f8", count, elements=st.one_of(floats, st.sampled_from(SPECIAL))))
+
+    def ints(count: int) -> np.ndarray:
+        return draw(hnp.arrays("i8", count))
+
+    def rows(width: int) -> np.ndarray:
+        bits = draw(hnp.arrays(f"u{dtype.itemsize}", (n, width)))
+        return bits.view(dtype)
+
+    return Chunk(
+        step=ints(n), loss=series(n), norm_before=series(n), norm_after=series(n), threshold=series(n),
+        learning_rate=series(n), grad_hidden=rows(T), grad_cell_state=rows(cell), validation_step=ints(m),
+        validation_loss=series(m), validation_accuracy=series(m),
+        next_step=draw(st.integers(0, 2**40)), clipped=draw(st.integers(0, 2**40)),
+    )  # fmt: skip
+
+
+@given(any_chunk())
+@settings(max_examples=60)
+def test_a_record_comes_back_bit_by_bit(chunk):
+    assert bytes_of(decode(encode(chunk))) == bytes_of(chunk)
+
+
+def test_a_part_of_an_array_is_encoded_as_what_it_shows():
+    """Views with strides, as they come from slicing."""
+    whole = made(20)
+    part = Chunk(**{name: array[::2] for name, array in whole.arrays().items()}, next_step=20, clipped=3)
+    assert not part.grad_hidden.flags.c_contiguous
+    assert bytes_of(decode(encode(part))) == bytes_of(part)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_what_training_records_comes_back(precision, cell):
+    experiment = Experiment(task="digits_rows", cell=cell, hidden=4, steps=12, precision=precision)
+    for chunk in train(experiment, chunk_seconds=0.0):
+        assert bytes_of(decode(encode(chunk))) == bytes_of(chunk)
+
+
+@given(any_chunk())
+@settings(max_examples=20)
+def test_a_record_needs_nothing_but_the_format(chunk):
+    arrays, _ = parse(encode(chunk))
+    counts = arrays.pop("counts")
+    assert counts.tolist() == [chunk.next_step, chunk.clipped]
+    assert {n: a.tobytes() for n, a in arrays.items()} == {n: a.tobytes() for n, a in chunk.arrays().items()}
+
+
+# The heat map
+
+
+@given(
+    hnp.arrays(
+        "f8", st.integers(1, 40),
+        elements=st.one_of(st.floats(min_value=0.0), st.sampled_from([0.0, np.inf, np.nan, 5e-324, 1.7e308])),
+    )
+)  # fmt: skip
+@example(np.array([1e-308, 1.0, 1e308, 0.999999, 1e-45]))
+def test_every_code_gives_back_the_norm_to_half_a_hundredth_of_a_decade(norms):
+    codes = heat_column(norms)
+    assert codes.dtype == np.int16
+    for norm, code in zip(norms.tolist(), codes.tolist(), strict=True):
+        if norm == 0:
+            assert code == UNDERFLOW
+        elif math.isnan(norm):
+            assert code == NAN
+        elif math.isinf(norm):
+            assert code == INFINITE
+        else:
+            assert UNDERFLOW < code < NAN
+            assert abs(code / 100 - math.log10(norm)) <= 0.005 + 1e-9
+
+
+def test_the_codes_are_those_of_the_wire():
+    column = heat_column(np.array([1.0, 10.0, 1e-9, 0.0, np.nan, np.inf, 2.0], "f4"))
+    assert column.tolist() == [0, 100, -900, -32768, 32766, 32767, 30]
+
+
+def test_norms_of_single_precision_reach_down_to_its_smallest_number():
+    assert heat_column(np.array([1e-45], "f4")).tolist() == [round(100 * math.log10(2**-149))]
+
+
+@pytest.mark.parametrize(
+    ("T", "merged", "rows"),
+    [(1, 1, 1), (8, 1, 8), (255, 1, 255), (256, 1, 256), (257, 2, 129), (512, 2, 256), (513, 3, 171),
+     (2000, 8, 250), (2020, 8, 253)],
+)  # fmt: skip
+def test_long_sequences_merge_neighbouring_steps_and_show_the_largest(T, merged, rows):
+    norms = np.random.default_rng(T).random(T) + 1e-3
+    column = heat_column(norms)
+    assert row_steps(T) == merged
+    assert len(column) == rows <= MAX_ROWS
+    expected = [max(norms[start : start + merged]) for start in range(0, T, merged)]
+    assert column.tolist() == [round(100 * math.log10(largest)) for largest in expected]
+
+
+@given(st.integers(257, 1200), st.data())
+@settings(max_examples=25)
+def test_in_a_merged_row_nothing_is_hidden(T, data):
+    norms = np.full(T, 0.5)
+    special = data.draw(st.sampled_from([np.nan, np.inf, 7.0, 0.0]))
+    at = data.draw(st.integers(0, T - 1))
+    norms[at] = special
+    code = heat_column(norms)[at // row_steps(T)]
+    alone = len(norms[at // row_steps(T) * row_steps(T) :][: row_steps(T)]) == 1
+    assert code == {"nan": NAN, "inf": INFINITE, "7.0": 85, "0.0": UNDERFLOW if alone else -30}[str(special)]
+
+
+def test_a_merged_row_of_zeros_is_zero_and_nan_is_told_before_infinity():
+    norms = np.zeros(512)
+    norms[2:4] = np.inf, np.nan
+    assert heat_column(norms)[:3].tolist() == [UNDERFLOW, NAN, UNDERFLOW]
+
+
+# What a screen gets
+
+
+@st.composite
+def screens(draw: st.DrawFn, most: int = 400) -> Chunk:
+    n = draw(st.integers(1, most))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = 10.0 ** draw(st.sampled_from([0, 0, 5, 30, 300]))
+    loss, norm = rng.lognormal(0, 2, n) * scale, rng.lognormal(0, 2, n) * scale
+    for series in (loss, norm):
+        for at in draw(st.lists(st.integers(0, n - 1), max_size=3)):
+            series[at] = draw(st.sampled_from([np.nan, np.inf, -np.inf, 1.7e308]))
+    return made(n, loss=loss, norm_before=norm, norm_after=norm / 2)
+
+
+def as_shown(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return array.astype("f4")
+
+
+def assert_true_and_telling(arrays: dict[str, np.ndarray], chunk: Chunk, buckets: int) -> None:
+    """Points that stayed are true ones, in order; the extremes and what is not finite are among them."""
+    kept = arrays["step"] - chunk.step[0]
+    assert (np.diff(kept) > 0).all()
+    for name in POINTS.keys() - {"step"}:
+        assert arrays[name].tobytes() == as_shown(getattr(chunk, name))[kept].tobytes(), name
+    n = len(chunk)
+    odd = {i for i in range(n) if not (math.isfinite(chunk.loss[i]) and math.isfinite(chunk.norm_before[i]))}
+    assert odd <= set(kept.tolist())
+    assert {0, n - 1} <= set(kept.tolist())
+    assert len(kept) <= 4 * buckets + 2 + len(odd)
+    for series in (chunk.loss, chunk.norm_before):
+        finite = series[np.isfinite(series)]
+        if len(finite):
+            assert {finite.min(), finite.max()} <= set(series[kept].tolist())
+
+
+@given(screens())
+@settings(max_examples=80)
+def test_what_is_sent_of_a_chunk_is_true_telling_and_bounded(chunk):
+    arrays, metadata = parse(screen(chunk))
+    assert_true_and_telling(arrays, chunk, CHUNK_BUCKETS)
+    assert metadata == {"last_step": str(chunk.step[-1])}
+    if len(chunk) <= 4 * CHUNK_BUCKETS:
+        assert len(arrays["step"]) == len(chunk)
+
+
+def test_extremes_of_every_stretch_are_kept():
+    """One spike up in the loss and one down in the norm in each stretch: all stay."""
+    n, spikes = 1200, np.arange(50, 1200, 100)
+    loss, norm = np.ones(n), np.ones(n)
+    loss[spikes], norm[spikes + 3] = 9.0, 0.1
+    arrays, _ = parse(screen(made(n, loss=loss, norm_before=norm)))
+    assert arrays["step"][arrays["loss"] == 9.0].tolist() == spikes.tolist()
+    assert arrays["step"][arrays["norm_before"] == np.float32(0.1)].tolist() == (spikes + 3).tolist()
+
+
+def test_the_extreme_beside_an_infinity_is_kept():
+    """Even where the other numbers are so large that their sum overflows."""
+    norm = np.full(400, 1.6e308)
+    norm[[8, 9]] = np.inf, 1.7e308
+    arrays, _ = parse(screen(made(400, loss=np.zeros(400), norm_before=norm)))
+    assert {8, 9} <= set(arrays["step"].tolist())
+
+
+@pytest.mark.parametrize("T", [3, 300])
+@pytest.mark.parametrize("n", [0, 1, 5, 500])
+def test_the_layout_is_the_one_that_the_browser_reads(T, n):
+    chunk = made(n, T, first=30, every=10)
+    arrays, metadata = parse(screen(chunk))
+    assert {name: array.dtype for name, array in arrays.items()} == {**POINTS, **VALIDATIONS, **HEAT}
+    assert arrays["heat"].shape == (min(n, 1), len(heat_column(np.ones(T))))
+    assert arrays["heat_step"].tolist() == ([29 + n] if n else [])
+    assert len({len(arrays[name]) for name in POINTS}) == 1
+    assert [len(arrays[name]) for name in VALIDATIONS] == [len(chunk.validation_step)] * 3
+    assert metadata["last_step"] == str(29 + n if n else -1)
+    if n:
+        assert arrays["heat"].tolist() == [heat_column(chunk.grad_hidden[-1]).tolist()]
+    assert np.isnan(arrays["validation_accuracy"]).all()
+
+
+def test_blobs_are_little_endian_and_start_their_arrays_at_a_multiple_of_eight():
+    blob = screen(made(3, loss=np.array([1.0, -2.0, np.inf])))
+    length = int.from_bytes(blob[:8], "little")
+    assert (8 + length) % 8 == 0
+    header = json.loads(blob[8 : 8 + length])
+    start = 8 + length + header["loss"]["data_offsets"][0]
+    assert blob[start : start + 12] == bytes.fromhex("0000803f 000000c0 0000807f")
+
+
+def test_no_number_that_is_not_finite_stands_in_the_json():
+    worst = made(5, loss=np.full(5, np.nan), norm_before=np.full(5, np.inf), threshold=np.full(5, np.nan))
+    for blob in (encode(worst), screen(worst), overview([screen(worst)])):
+        length = int.from_bytes(blob[:8], "little")
+        header = blob[8 : 8 + length].decode()
+        assert not any(word in header for word in ("NaN", "Infinity", "inf"))
+
+
+# The overview
+
+
+def cut(chunk: Chunk, edges: list[int]) -> list[Chunk]:
+    """A chunk in pieces, as if it had been recorded that way."""
+    pieces = []
+    for low, high in zip([0, *edges], [*edges, len(chunk)], strict=True):
+        seen = (chunk.validation_step >= chunk.step[0] + low) & (chunk.validation_step < chunk.step[0] + high)
+        arrays = {
+            name: array[seen] if name.startswith("validation") else array[low:high]
+            for name, array in chunk.arrays().items()
+        }
+        pieces.append(Chunk(**arrays, next_step=int(chunk.step[0]) + high, clipped=0))
+    assert bytes_of(concatenate(pieces))["step"] == bytes_of(chunk)["step"]
+    return pieces
+
+
+@given(st.integers(2, 90), st.data())
+@settings(max_examples=40)
+def test_an_overview_of_pieces_is_that_of_the_whole(n, data):
+    """While nothing has to be left out: the same points whatever the cuts, and a column for each piece."""
+    edges = sorted(data.draw(st.sets(st.integers(1, n - 1), max_size=8)))
+    whole = made(n, every=7)
+    pieces = cut(whole, edges)
+    assume(all(len(piece) <= 4 * CHUNK_BUCKETS for piece in pieces))
+    arrays, metadata = parse(overview([screen(piece) for piece in pieces]))
+    for name in POINTS | VALIDATIONS:
+        wanted = getattr(whole, name)
+        wanted = wanted.astype("i4") if name.endswith("step") else as_shown(wanted)
+        assert arrays[name].tobytes() == wanted.tobytes(), name
+    assert arrays["heat_step"].tolist() == [piece.next_step - 1 for piece in pieces]
+    assert arrays["heat"].tolist() == [heat_column(piece.grad_hidden[-1]).tolist() for piece in pieces]
+    assert metadata["last_step"] == str(n - 1)
+
+
+def test_an_overview_of_overviews_is_that_of_everything():
+    blobs = [screen(made(20, first=first, every=7)) for first in range(0, 400, 20)]
+    assert overview([overview(blobs[:7]), overview(blobs[7:])]) == overview(blobs)
+
+
+@given(st.integers(-1, 130), st.lists(st.integers(1, 30), min_size=1, max_size=5))
+def test_only_what_is_new_is_in_it(after, lengths):
+    pieces, first = [], 0
+    for length in lengths:
+        pieces.append(made(length, first=first, every=5))
+        first += length
+    arrays, metadata = parse(overview([screen(piece) for piece in pieces], after))
+    steps = np.arange(after + 1, first)
+    assert arrays["step"].tolist() == steps.tolist()
+    assert arrays["validation_step"].tolist() == steps[steps % 5 == 0].tolist()
+    ends = np.cumsum(lengths) - 1
+    assert arrays["heat_step"].tolist() == ends[ends > after].tolist()
+    assert len(arrays["heat"]) == len(arrays["heat_step"])
+    assert metadata["last_step"] == str(first - 1 if first - 1 > after else -1)
+
+
+def test_nothing_gives_no_overview():
+    assert overview([]) is None
+
+
+@pytest.mark.parametrize("count", [1, 399, 400, 401, 799, 800, 801, 1203])
+def test_an_overview_is_bounded_and_always_has_the_newest_column(count):
+    blobs = [screen(made(10, first=10 * i, T=2)) for i in range(count)]
+    arrays, metadata = parse(overview(blobs))
+    assert len(arrays["step"]) <= 4 * OVERVIEW_BUCKETS + 2
+    assert min(count, OVERVIEW_COLUMNS / 2) <= len(arrays["heat_step"]) <= OVERVIEW_COLUMNS
+    assert arrays["heat_step"][-1] == arrays["step"][-1] == 10 * count - 1 == int(metadata["last_step"])
+    gaps = np.diff(arrays["heat_step"])
+    assert len(set(gaps.tolist())) <= 1, "the columns left are evenly apart"
+    for step, column in zip(arrays["heat_step"].tolist(), arrays["heat"], strict=True):
+        assert column.tolist() == heat_column(made(1, first=step, T=2).grad_hidden[0]).tolist()
+
+
+@given(screens(most=6000))
+@settings(max_examples=15)
+def test_a_long_overview_is_true_and_telling(chunk):
+    blobs = [screen(piece) for piece in cut(chunk, list(range(40, len(chunk), 40)))]
+    arrays, _ = parse(overview(blobs))
+    shown = Chunk(
+        **{**chunk.arrays(), "loss": as_shown(chunk.loss), "norm_before": as_shown(chunk.norm_before)},
+        next_step=chunk.next_step, clipped=0,
+    )  # fmt: skip
+    assert_true_and_telling(arrays, shown, OVERVIEW_BUCKETS)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 20)), min_size=1, max_size=6))
+def test_what_a_replay_repeats_is_there_once(stretches):
+    """Pieces that overlap, as after a lost slice: each series goes on growing and has no step twice."""
+    blobs = [screen(made(length, first=first, every=3)) for first, length in stretches]
+    arrays, _ = parse(overview(blobs))
+    for name in ("step", "validation_step", "heat_step"):
+        assert (np.diff(arrays[name]) > 0).all(), name
+    first_time = [
+        s for i, s in enumerate(stretches) if sum(s) > max([sum(x) for x in stretches[:i]], default=0)
+    ]
+    assert arrays["step"][-1] == max(sum(stretch) for stretch in stretches) - 1
+    assert arrays["heat_step"].tolist() == [sum(stretch) - 1 for stretch in first_time]
+    full = made(60, every=3)
+    assert arrays["loss"].tobytes() == as_shown(full.loss)[arrays["step"]].tobytes()
+
+
+def test_the_constants_fit_together():
+    assert UNDERFLOW < -32500 < 30900 < NAN < INFINITE, "decades of float64, in hundredths, lie between"
+    assert {np.int16(code) for code in (UNDERFLOW, NAN, INFINITE)} == {UNDERFLOW, NAN, INFINITE}
+    assert chunks.MAX_ROWS == 256

@@ -1,0 +1,383 @@
+"""Jobs: asked once, answered from the store, in slices that add up, and with a sentence when it cannot be."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rnnviz.experiment import Experiment
+from rnnviz.runs import job_kinds, worker
+from rnnviz.runs.job_kinds import KINDS, job_slice
+from rnnviz.runs.jobs import OPEN, Job, Jobs
+from rnnviz.runs.state import from_bytes, to_bytes
+from rnnviz.runs.store import FencedError, Store
+from rnnviz.runs.worker import advance_slice
+from rnnviz.tasks import TASKS
+from rnnviz.tasks.task import EPOCH_STREAM, TRAINING_STREAM, VALIDATION_STREAM, GeneratedTask
+
+LONG = 1000.0
+ADDING = Experiment(task="adding", cell="gru", length=6, hidden=4, batch=4, steps=5)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    yield Jobs(store)
+    worker.open_store.cache_clear()
+    store.close()
+
+
+def trained(store: Store, experiment: Experiment = ADDING) -> str:
+    run = store.create(experiment)
+    advance_slice(store.url, run, store.claim(run), LONG)
+    assert store.run(run).state == "finished"
+    return run
+
+
+def job_of(jobs: Jobs, job: str) -> Job:
+    found = jobs.job(job)
+    assert found is not None
+    return found
+
+
+def work(jobs: Jobs, job: str, seconds: float = LONG) -> str:
+    epoch = jobs.claim(job)
+    assert epoch is not None
+    return job_slice(jobs.store.url, job, epoch, seconds)
+
+
+def answer(jobs: Jobs, job: str) -> dict[str, Any]:
+    found = job_of(jobs, job)
+    assert found.state == "finished"
+    return json.loads(found.result)
+
+
+def counting(calls: list[Mapping[str, Any]], steps: int = 3) -> Any:
+    """A kind of job that adds 1, 2, 3 ... and tells how often it was started."""
+
+    def kind(store: Store, request: Mapping[str, Any], partial: bytes | None) -> Iterator[Any]:
+        calls.append(request)
+        done, total = json.loads(partial) if partial else (0, 0)
+        while done < steps:
+            done += 1
+            total += done
+            state = json.dumps([done, total]).encode()
+            yield done / steps, state, None
+        yield 1.0, None, str(total).encode()
+
+    return kind
+
+
+# One request, one row
+
+
+def test_a_job_waits_with_what_was_asked(jobs):
+    job = job_of(jobs, jobs.ask("evaluate", {"run": "r", "step": 5}))
+    assert (job.kind, job.request, job.state, job.command) == (
+        "evaluate",
+        {"run": "r", "step": 5},
+        "queued",
+        "go",
+    )
+    assert (job.progress, job.partial, job.result, job.message, job.epoch) == (0.0, None, None, None, 0)
+    assert [j.id for j in jobs.open()] == [job.id]
+    assert jobs.job("no such job") is None
+
+
+def test_the_same_request_is_the_same_job(jobs):
+    first = jobs.ask("evaluate", {"run": "r", "step": 5})
+    assert jobs.ask("evaluate", {"step": 5, "run": "r"}) == first, "in whatever order"
+    others = [
+        jobs.ask("evaluate", {"run": "r", "step": 6}), jobs.ask("surface", {"run": "r", "step": 5}),
+        jobs.ask("evaluate", {"run": "r", "step": "5"}),
+    ]  # fmt: skip
+    assert len({first, *others}) == 4
+    assert [job.id for job in jobs.open()] == [first, *others], "the oldest first"
+
+
+def test_a_request_is_answered_from_the_store_the_second_time(jobs, monkeypatch):
+    calls: list[Mapping[str, Any]] = []
+    monkeypatch.setitem(KINDS, "count", counting(calls))
+    job = jobs.ask("count", {"n": 1})
+    assert work(jobs, job) == "finished"
+    before = job_of(jobs, job)
+    assert (before.state, before.result, before.progress, before.partial) == ("finished", b"6", 1.0, None)
+    assert jobs.ask("count", {"n": 1}) == job
+    assert job_of(jobs, job) == before
+    assert jobs.open() == []
+    assert jobs.claim(job) is None
+    assert calls == [{"n": 1}]
+
+
+# Slices
+
+
+def test_progress_and_parts_are_kept_between_slices(jobs, monkeypatch):
+    calls: list[Mapping[str, Any]] = []
+    monkeypatch.setitem(KINDS, "count", counting(calls))
+    job = jobs.ask("count", {})
+    seen = []
+    for way in ("time", "time", "time", "finished"):
+        assert work(jobs, job, seconds=-1.0) == way
+        seen.append((job_of(jobs, job).state, job_of(jobs, job).progress, job_of(jobs, job).partial))
+    assert seen == [
+        ("running", 1 / 3, b"[1, 1]"), ("running", 2 / 3, b"[2, 3]"), ("running", 1.0, b"[3, 6]"),
+        ("finished", 1.0, None),
+    ]  # fmt: skip
+    assert job_of(jobs, job).result == b"6"
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("task", [t.name for t in TASKS.values()])
+def test_slices_give_the_answer_of_one_slice(jobs, task):
+    task = TASKS[task]
+    length = task.fixed_length or task.min_length
+    run = trained(jobs.store, Experiment(task=task.name, length=length, hidden=3, batch=2, steps=2))
+    request = {"run": run, "step": 2, "sequences": 600}
+    job = jobs.ask("evaluate", request)
+    ways = [work(jobs, job, seconds=-1.0)]
+    while ways[-1] != "finished":
+        ways.append(work(jobs, job, seconds=-1.0))
+    assert len(ways) == (3 if isinstance(task, GeneratedTask) else 1)
+    parts = answer(jobs, job)
+    jobs.store.delete(run)  # with its jobs
+    assert jobs.job(job) is None
+    run = trained(jobs.store, Experiment(task=task.name, length=length, hidden=3, batch=2, steps=2))
+    job = jobs.ask("evaluate", {**request, "run": run})
+    assert work(jobs, job) == "finished"
+    assert answer(jobs, job) == parts
+
+
+def test_a_lost_slice_goes_on_from_what_is_kept(jobs, monkeypatch):
+    calls: list[Mapping[str, Any]] = []
+    monkeypatch.setitem(KINDS, "count", counting(calls))
+    job = jobs.ask("count", {})
+    work(jobs, job, seconds=-1.0)
+    jobs.claim(job)
+    jobs.lost(job, "killed")
+    found = job_of(jobs, job)
+    assert (found.state, found.failures, found.partial) == ("queued", 1, b"[1, 1]")
+    assert work(jobs, job) == "finished"
+    assert job_of(jobs, job).result == b"6"
+
+
+def test_three_lost_slices_in_a_row_are_the_end(jobs, monkeypatch):
+    job = jobs.ask("count", {})
+    for _ in range(3):
+        assert jobs.claim(job) is not None
+        jobs.lost(job, "The worker died.")
+    assert (job_of(jobs, job).state, job_of(jobs, job).message) == ("failed", "The worker died.")
+    assert jobs.open() == []
+    jobs.lost(job, "late news")
+    assert job_of(jobs, job).message == "The worker died."
+
+
+def test_progress_forgives_earlier_losses(jobs, monkeypatch):
+    monkeypatch.setitem(KINDS, "count", counting([]))
+    job = jobs.ask("count", {})
+    for _ in range(2):
+        jobs.claim(job)
+        jobs.lost(job, "killed")
+    work(jobs, job, seconds=-1.0)
+    assert job_of(jobs, job).failures == 0
+
+
+@pytest.mark.parametrize("event", ["claimed again", "lost", "asked again"])
+def test_an_old_slice_writes_nothing(jobs, event):
+    job = jobs.ask("count", {})
+    epoch = jobs.claim(job)
+    if event == "claimed again":
+        jobs.claim(job)
+    elif event == "lost":
+        jobs.lost(job, "silent")
+    else:
+        jobs.cancel(job)
+        assert jobs.claim(job) is None
+        jobs.ask("count", {})
+        jobs.claim(job)
+    before = job_of(jobs, job)
+    for attempt in (
+        lambda: jobs.report(job, epoch, 0.5, b"old", b"old"),
+        lambda: jobs.fail(job, epoch, "Old."),
+        lambda: jobs.cancelled(job, epoch),
+    ):
+        with pytest.raises(FencedError):
+            attempt()
+    assert job_of(jobs, job) == before
+
+
+# Cancelling and asking again
+
+
+def test_a_waiting_job_is_cancelled_at_once(jobs, monkeypatch):
+    calls: list[Mapping[str, Any]] = []
+    monkeypatch.setitem(KINDS, "count", counting(calls))
+    job = jobs.ask("count", {})
+    jobs.cancel(job)
+    assert jobs.claim(job) is None
+    assert job_of(jobs, job).state == "cancelled"
+    assert jobs.open() == []
+    assert calls == []
+    jobs.cancel(job)
+    jobs.cancel("no such job")
+
+
+def test_a_job_under_way_is_cancelled_between_two_of_its_parts(jobs, monkeypatch):
+    steps: list[int] = []
+
+    def kind(*_: Any) -> Iterator[Any]:
+        for i in range(10):
+            if i == 2:
+                jobs.cancel(job)
+            steps.append(i)
+            yield i / 10, b"%d" % i, None
+        pytest.fail("nobody wants this any more")
+
+    monkeypatch.setitem(KINDS, "slow", kind)
+    job = jobs.ask("slow", {})
+    assert work(jobs, job) == "cancelled"
+    assert steps == [0, 1, 2]
+    assert jobs.claim(job) is None
+    assert (job_of(jobs, job).state, job_of(jobs, job).result) == ("cancelled", None)
+
+
+def test_a_cancelled_job_can_be_asked_again(jobs, monkeypatch):
+    monkeypatch.setitem(KINDS, "count", counting([]))
+    job = jobs.ask("count", {})
+    work(jobs, job, seconds=-1.0)
+    jobs.cancel(job)
+    jobs.claim(job)
+    assert jobs.ask("count", {}) == job
+    found = job_of(jobs, job)
+    assert (found.state, found.progress, found.partial, found.command) == ("queued", 0.0, None, "go")
+    assert work(jobs, job) == "finished"
+
+
+def test_a_job_that_is_asked_again_before_its_cancelling_was_seen_goes_on(jobs, monkeypatch):
+    monkeypatch.setitem(KINDS, "count", counting([]))
+    job = jobs.ask("count", {})
+    work(jobs, job, seconds=-1.0)
+    jobs.cancel(job)
+    assert jobs.ask("count", {}) == job
+    assert job_of(jobs, job).partial == b"[1, 1]"
+    assert work(jobs, job) == "finished"
+    assert job_of(jobs, job).result == b"6"
+
+
+def test_a_finished_job_is_not_cancelled(jobs, monkeypatch):
+    monkeypatch.setitem(KINDS, "count", counting([]))
+    job = jobs.ask("count", {})
+    work(jobs, job)
+    jobs.cancel(job)
+    assert jobs.claim(job) is None
+    assert (job_of(jobs, job).state, job_of(jobs, job).result) == ("finished", b"6")
+    assert jobs.ask("count", {}) == job
+    assert job_of(jobs, job).state == "finished"
+
+
+# What cannot be answered
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"run": "no such run"}, "run: there is no run of that name with a state to evaluate."),
+        ({"step": 3}, "step: got 3; the run's latest state is of step 5."),
+    ],
+)
+def test_a_request_that_cannot_be_answered_fails_with_a_sentence(jobs, change, sentence):
+    request = {"run": trained(jobs.store), "step": 5, "sequences": 10, **change}
+    job = jobs.ask("evaluate", request)
+    assert work(jobs, job) == "failed"
+    found = job_of(jobs, job)
+    assert (found.state, found.message, found.result) == ("failed", sentence, None)
+    assert found.state not in OPEN
+    assert jobs.ask("evaluate", request) == job, "asking again is another try"
+    found = job_of(jobs, job)
+    assert (found.state, found.message, found.failures) == ("queued", None, 0)
+    assert work(jobs, job) == "failed"
+
+
+def test_a_run_that_has_not_begun_cannot_be_evaluated(jobs):
+    job = jobs.ask("evaluate", {"run": jobs.store.create(ADDING), "step": 0, "sequences": 10})
+    assert work(jobs, job) == "failed"
+    assert job_of(jobs, job).message.startswith("run: there is no run of that name with a state")
+
+
+def test_numbers_that_are_not_finite_never_stand_in_the_answer(jobs):
+    run = trained(jobs.store)
+    row = jobs.store.run(run)
+    state = from_bytes(jobs.store.state(run), row.experiment)
+    state.network.parameters["out.bias"].fill_(math.inf)
+    with jobs.store.write() as connection:
+        connection.exec_driver_sql("UPDATE states SET state = ?", (to_bytes(state),))
+    job = jobs.ask("evaluate", {"run": run, "step": 5, "sequences": 600})
+    assert work(jobs, job) == "failed"
+    assert job_of(jobs, job).message == "loss: it is no finite number on these sequences."
+    assert "Infinity" not in str(job_of(jobs, job))
+
+
+def test_a_job_that_is_not_there_is_gone(jobs):
+    assert job_slice(jobs.store.url, "no such job", 1) == "gone"
+
+
+# Evaluating
+
+
+def test_evaluating_gives_the_numbers_of_an_independent_computation(jobs):
+    """PyTorch's own GRU, sequences drawn here, all at once instead of in batches."""
+    experiment = ADDING.changed(precision="float64", steps=60, hidden=8)
+    run = trained(jobs.store, experiment)
+    job = jobs.ask("evaluate", {"run": run, "step": 60, "sequences": 620})
+    assert work(jobs, job) == "finished"
+    got = answer(jobs, job)
+
+    assert len({job_kinds._FRESH_STREAM, TRAINING_STREAM, EPOCH_STREAM, VALIDATION_STREAM}) == 4, (
+        "nobody has seen them"
+    )
+    task = TASKS["adding"]
+    batches = [
+        task.sample(np.random.default_rng([0, job_kinds._FRESH_STREAM, first]), 6, size)
+        for first, size in ((0, 250), (250, 250), (500, 120))
+    ]
+    inputs = torch.from_numpy(np.concatenate([b.inputs for b in batches], axis=1))
+    targets = torch.from_numpy(np.concatenate([b.targets for b in batches]))
+    assert len(np.unique(inputs[:, :, 0].numpy(), axis=1).T) == 620, "no sequence twice"
+    parameters = from_bytes(jobs.store.state(run), experiment).network.parameters
+    gru = nn.GRU(2, 8, dtype=torch.float64)
+    gru.load_state_dict({n[4:]: p for n, p in parameters.items() if n.startswith("rnn.")})
+    with torch.no_grad():
+        hidden, _ = gru(inputs)
+        outputs = hidden[-1] @ parameters["out.weight"].T + parameters["out.bias"]
+    assert got["sequences"] == 620
+    assert got["loss"] == pytest.approx(float(F.mse_loss(outputs, targets)), rel=1e-9)
+    right = (outputs - targets).abs() < 0.04
+    assert got["accuracy"] == pytest.approx(float(right.double().mean()), abs=1e-12)
+    assert 0 < got["accuracy"] < 1
+
+
+def test_a_data_set_is_evaluated_on_all_that_was_held_out(jobs):
+    experiment = Experiment(task="digits_rows", hidden=4, batch=16, steps=30)
+    run = trained(jobs.store, experiment)
+    job = jobs.ask("evaluate", {"run": run, "step": 30, "sequences": 7})
+    assert work(jobs, job) == "finished"
+    row = jobs.store.run(run)
+    assert answer(jobs, job) == {
+        "sequences": 450, "loss": pytest.approx(row.validation_loss), "accuracy": row.validation_accuracy
+    }  # fmt: skip
+
+
+def test_evaluating_does_not_touch_the_run(jobs):
+    run = trained(jobs.store)
+    before = (jobs.store.run(run), jobs.store.state(run), jobs.store.chunks(run))
+    work(jobs, jobs.ask("evaluate", {"run": run, "step": 5, "sequences": 300}))
+    assert (jobs.store.run(run), jobs.store.state(run), jobs.store.chunks(run)) == before

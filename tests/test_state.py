@@ -1,0 +1,204 @@
+"""A run's state as bytes: nothing is lost, and going on from it is as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import math
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load as load_torch
+from torch import nn
+
+from rnnviz.cells import CELLS
+from rnnviz.experiment import PRECISIONS, Experiment
+from rnnviz.network import Network
+from rnnviz.optimizers import OPTIMIZERS
+from rnnviz.recording import Chunk, concatenate
+from rnnviz.runs.state import from_bytes, parameters_to_bytes, to_bytes
+from rnnviz.tasks import TASKS
+from rnnviz.training import DivergedError, State, advance, begin
+
+
+def small(**values: Any) -> Experiment:
+    return Experiment(
+        **{"task": "digits_rows", "cell": "gru", "hidden": 3, "batch": 3, "steps": 24, **values}
+    )
+
+
+def again(state: State) -> State:
+    """The state after a trip through bytes; the experiment lies beside it, as JSON."""
+    return from_bytes(to_bytes(state), Experiment.from_json(state.experiment.to_json()))
+
+
+def arrays_of(chunk: Chunk) -> dict[str, Any]:
+    arrays = {name: (a.tobytes(), a.dtype, a.shape) for name, a in chunk.arrays().items()}
+    return {**arrays, "next_step": chunk.next_step, "clipped": chunk.clipped}
+
+
+def everything_of(state: State) -> dict[str, Any]:
+    """Every field, tensors as bytes with their types, NaN equal to NaN."""
+    slots = {name: (slot.dtype, slot.numpy().tobytes()) for name, slot in state.slots.items()}
+    plain = {
+        name: repr(value)
+        for name, value in vars(state).items()
+        if name not in ("network", "slots", "experiment")
+    }
+    flat = (state.network.flat.dtype, state.network.flat.numpy().tobytes())
+    return {"flat": flat, "slots": slots, "experiment": state.experiment, **plain}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_nothing_is_lost_on_the_way(cell, optimizer, precision):
+    state = begin(small(cell=cell, optimizer=optimizer, precision=precision, clip_threshold=0.5))
+    assert everything_of(again(state)) == everything_of(state)
+    advance(state, steps=13)
+    twin = again(state)
+    assert everything_of(twin) == everything_of(state)
+    assert set(twin.slots) == set(OPTIMIZERS[optimizer].slots)
+    # And it goes on on its own, with its own memory.
+    assert arrays_of(advance(twin)) == arrays_of(advance(state))
+    assert everything_of(twin) == everything_of(state)
+    assert twin.done
+
+
+RUNS = {
+    "adam": small(cell="lstm"),
+    "momentum": small(optimizer="momentum", clip_threshold=0.3, precision="float64"),
+    "rmsprop": small(cell="lstm_peephole", optimizer="rmsprop", clip="value", clip_threshold=0.02),
+    "sgd": small(task="adding", cell="tanh", length=8, optimizer="sgd"),
+    "changes": small(
+        changes=[
+            {"step": 4, "field": "learning_rate", "value": 0.1},
+            {"step": 9, "field": "clip", "value": "none"},
+            {"step": 17, "field": "clip", "value": "value"},
+        ]
+    ),
+    # Diverges at step 15.
+    "diverging": small(
+        task="digits", cell="relu", hidden=8, initialization="scaled_identity", gain=1.1, optimizer="sgd",
+        learning_rate=1e-3, clip="none", changes=[{"step": 10, "field": "learning_rate", "value": 1.0}],
+    ),
+}  # fmt: skip
+
+
+@lru_cache
+def unbroken(name: str) -> tuple[State, Chunk]:
+    state = begin(RUNS[name])
+    chunk = advance(state)
+    return state, chunk
+
+
+@pytest.mark.parametrize("name", RUNS)
+@given(st.lists(st.integers(0, 12), max_size=4))
+@settings(max_examples=8)
+def test_an_interrupted_run_is_the_same_run(name, stops):
+    state, chunks = begin(RUNS[name]), []
+    for steps in stops:
+        state = again(state)
+        if not state.done:
+            chunks.append(advance(state, steps=steps))
+    state = again(state)
+    if not state.done:
+        chunks.append(advance(state))
+    reference, chunk = unbroken(name)
+    assert arrays_of(concatenate(chunks)) == arrays_of(chunk)
+    assert everything_of(again(state)) == everything_of(reference)
+
+
+def test_a_change_made_in_mid_run_goes_with_it():
+    state = begin(small(clip_threshold=0.2))
+    advance(state, steps=5)
+    state.change("learning_rate", 0.3)
+    state.change("clip", "value")
+    twin = again(state)
+    assert (
+        twin.values
+        == state.values
+        == {**small(clip_threshold=0.2).at(0), "learning_rate": 0.3, "clip": "value"}
+    )
+    assert arrays_of(advance(twin)) == arrays_of(advance(state))
+
+
+def test_a_diverged_run_stays_diverged():
+    state, _ = unbroken("diverging")
+    assert state.diverged_at == 15
+    twin = again(state)
+    assert (twin.done, twin.diverged_at, twin.divergence) == (True, 15, state.divergence)
+    with pytest.raises(DivergedError):
+        advance(twin)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.1, 5e-324, -0.0, None])
+def test_numbers_travel_exactly_and_the_header_is_strict_json(value):
+    state = begin(small())
+    state.train_loss = state.validation_loss = state.validation_accuracy = value
+    blob = to_bytes(state)
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + length], parse_constant=pytest.fail)
+    json.loads(header["__metadata__"]["counters"], parse_constant=pytest.fail)
+    twin = from_bytes(blob, state.experiment)
+    assert (
+        repr(twin.train_loss) == repr(twin.validation_loss) == repr(twin.validation_accuracy) == repr(value)
+    )
+
+
+def test_weights_that_are_no_numbers_travel_bit_by_bit():
+    state = begin(small())
+    state.network.flat[:4] = torch.tensor([math.nan, math.inf, -math.inf, -0.0])
+    assert everything_of(again(state)) == everything_of(state)
+
+
+def test_the_bytes_are_their_own():
+    """What is computed after saving does not reach into what was saved."""
+    state = begin(small())
+    advance(state, steps=3)
+    blob, before = to_bytes(state), everything_of(state)
+    advance(state, steps=3)
+    assert everything_of(from_bytes(blob, state.experiment)) == before
+    assert everything_of(state) != before
+
+
+# Parameters for PyTorch users
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_parameters_by_name(cell, precision):
+    state = begin(small(cell=cell, precision=precision))
+    advance(state, steps=2)
+    loaded = load_torch(parameters_to_bytes(state))
+    assert set(loaded) == set(state.network.parameters)
+    for name, tensor in state.network.parameters.items():
+        assert loaded[name].dtype == getattr(torch, precision)
+        assert torch.equal(loaded[name], tensor)
+
+
+MODULES = {"tanh": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+@pytest.mark.parametrize("cell", MODULES)
+def test_the_parameters_load_into_torchs_own_modules(cell):
+    experiment = small(cell=cell, precision="float64")
+    state = begin(experiment)
+    advance(state)
+    task = TASKS[experiment.task]
+    model = nn.ModuleDict(
+        {
+            "rnn": MODULES[cell](task.input_size, experiment.hidden, dtype=torch.float64),
+            "out": nn.Linear(experiment.hidden, task.output_size, dtype=torch.float64),
+        }
+    )
+    model.load_state_dict(load_torch(parameters_to_bytes(state)))  # strict: every name, every shape
+    batch = task.validation_batch(experiment.length)
+    with torch.no_grad():
+        hidden, _ = model["rnn"](torch.tensor(batch.inputs))
+        outputs = model["out"](hidden[-1])
+    torch.testing.assert_close(outputs, torch.from_numpy(state.network.evaluate(batch)[1]))
+    assert isinstance(state.network, Network)

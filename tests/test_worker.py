@@ -1,0 +1,567 @@
+"""Slices of a run: whatever interrupts them, the record is that of the run's experiment, byte by byte."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load as load_torch
+
+from rnnviz.experiment import Experiment
+from rnnviz.recording import Chunk, concatenate
+from rnnviz.runs import worker
+from rnnviz.runs.chunk import decode, screen
+from rnnviz.runs.schema import CONTROLS, METADATA
+from rnnviz.runs.state import from_bytes, parameters_to_bytes
+from rnnviz.runs.store import FencedError, Run, Store
+from rnnviz.runs.worker import advance_slice, checkpoint_due, steps_to_checkpoint
+from rnnviz.training import advance, begin, train
+
+LONG = 1000.0  # seconds that no slice here comes near
+
+EXPERIMENT = Experiment(task="digits_rows", cell="lstm", hidden=4, batch=3, steps=24, clip_threshold=0.6)
+DIVERGING = Experiment(  # at step 15
+    task="digits", cell="relu", hidden=8, batch=3, steps=40, initialization="scaled_identity", gain=1.1,
+    optimizer="sgd", learning_rate=1e-3, clip="none",
+    changes=[{"step": 10, "field": "learning_rate", "value": 1.0}],
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    yield store
+    worker.open_store.cache_clear()
+    store.close()
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner's wishes are read, and chunks written, after every single step: no test depends on time."""
+    monkeypatch.setattr(worker, "ORDERS_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "CHUNK_SECONDS", 0.0)
+
+
+def row_of(store: Store, run: str) -> Run:
+    found = store.run(run)
+    assert found is not None
+    return found
+
+
+def work(store: Store, run: str, seconds: float = LONG) -> str:
+    epoch = store.claim(run)
+    assert epoch is not None
+    return advance_slice(store.url, run, epoch, seconds)
+
+
+def record_of(store: Store, run: str) -> Chunk:
+    return concatenate([decode(row.record) for row in store.chunks(run)])
+
+
+def arrays_of(chunk: Chunk) -> dict[str, Any]:
+    arrays = {name: (a.tobytes(), a.dtype, a.shape) for name, a in chunk.arrays().items()}
+    return {**arrays, "next_step": chunk.next_step, "clipped": chunk.clipped}
+
+
+@lru_cache
+def repeated(experiment: Experiment) -> Chunk:
+    """The whole run, uninterrupted, by the library alone."""
+    return concatenate(list(train(experiment)))
+
+
+@lru_cache
+def parameters_after(experiment: Experiment, steps: int) -> bytes:
+    state = begin(experiment)
+    if steps:
+        advance(state, steps=steps)
+    return parameters_to_bytes(state)
+
+
+def assert_repeatable(store: Store, run: str) -> None:
+    """What the store holds of an ended run is what its experiment gives, and it hangs together."""
+    row, record = row_of(store, run), record_of(store, run)
+    assert row.ended
+    assert arrays_of(record) == arrays_of(repeated(row.experiment))
+    steps = [(c.first_step, c.last_step, c.next_step) for c in store.chunks(run)]
+    points = [(int(p.step[0]), int(p.step[-1]), p.next_step) for p in map(decode_row(store, run), steps)]
+    assert steps == points
+    assert [blob for _, blob in store.screens(run)] == [screen(decode(c.record)) for c in store.chunks(run)]
+    state = from_bytes(store.state(run), row.experiment)
+    assert state.step == row.step
+    assert parameters_to_bytes(state) == parameters_after(row.experiment, row.step)
+    for step, blob in store.checkpoints(run).items():
+        assert blob == parameters_after(row.experiment, step), step
+    assert set(store.checkpoints(run)) == {*filter(checkpoint_due, range(row.step + 1)), row.step}
+
+
+def decode_row(store: Store, run: str) -> Callable[[tuple[int, int, int]], Chunk]:
+    rows = {c.first_step: c for c in store.chunks(run)}
+    return lambda steps: decode(rows[steps[0]].record)
+
+
+def at_look(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
+    """Do something just before a slice looks for orders the `number`th time, counted from 0."""
+    real, looks = Store.orders, [0]
+
+    def orders(store: Store, run: str, epoch: int) -> Any:
+        if looks[0] == number:
+            act()
+        looks[0] += 1
+        return real(store, run, epoch)
+
+    monkeypatch.setattr(Store, "orders", orders)
+
+
+def dies_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The process is gone when it wants to write for the `number`th time, counted from 0; once."""
+    real, writes = Store.append, [0]
+
+    def append(store: Store, *arguments: Any) -> None:
+        writes[0] += 1
+        if writes[0] == number + 1:
+            raise MemoryError("killed")
+        real(store, *arguments)
+
+    monkeypatch.setattr(Store, "append", append)
+
+
+# To the end
+
+
+def test_a_run_is_worked_on_to_its_end(store):
+    run = store.create(EXPERIMENT)
+    assert work(store, run) == "finished"
+    row = row_of(store, run)
+    assert (row.state, row.step, row.message) == ("finished", 24, None)
+    assert_repeatable(store, run)
+    state = begin(EXPERIMENT)
+    advance(state)
+    assert (row.train_loss, row.validation_loss, row.validation_accuracy, row.solved_at, row.clipped) == (
+        state.train_loss, state.validation_loss, state.validation_accuracy, state.solved_at, state.clipped,
+    )  # fmt: skip
+    assert 0 < row.clipped < 24
+    assert row.rate > 0
+    assert row.experiment == EXPERIMENT
+
+
+def test_what_computed_a_run_is_written_down(store):
+    run = store.create(EXPERIMENT)
+    assert row_of(store, run).kernel is None
+    work(store, run)
+    kernel = json.loads(row_of(store, run).kernel)
+    assert kernel["torch"] == torch.__version__
+    assert kernel["numpy"] == np.__version__
+    assert (kernel["kernel"], kernel["threads"]) == ("torch", 1)
+
+
+@pytest.mark.usefixtures("eager")
+def test_one_step_at_a_time_is_the_same_run(store):
+    run = store.create(EXPERIMENT)
+    ways = []
+    while not row_of(store, run).ended:
+        ways.append(work(store, run, seconds=0.0))
+        row = row_of(store, run)
+        assert row.step == len(ways)
+        assert from_bytes(store.state(run), row.experiment).step == len(ways)
+    assert ways == ["time"] * 23 + ["finished"]
+    assert row_of(store, run).epoch == 24
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_within_a_slice_chunks_are_written_as_they_come(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    seen: list[tuple[int, int]] = []
+    at_look(monkeypatch, 5, lambda: seen.append((row_of(store, run).step, len(store.chunks(run)))))
+    work(store, run)
+    assert seen == [(5, 5)]
+    assert len(store.chunks(run)) == 24
+    assert_repeatable(store, run)
+
+
+def test_a_slice_without_time_makes_a_step_all_the_same(store):
+    run = store.create(EXPERIMENT)
+    assert work(store, run, seconds=-1.0) in ("time", "finished")
+    assert row_of(store, run).step >= 1
+
+
+def test_a_task_without_accuracy_or_memory(store):
+    experiment = Experiment(task="copying", cell="tanh", length=3, hidden=3, batch=2, steps=3)
+    run = store.create(experiment)
+    assert work(store, run) == "finished"
+    assert record_of(store, run).grad_cell_state.shape == (3, 0)
+    assert_repeatable(store, run)
+
+
+def test_what_is_not_there_is_gone(store):
+    assert advance_slice(store.url, "no such run", 1) == "gone"
+
+
+# Orders
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("look", [0, 1, 7, 23])
+def test_a_stop_takes_effect_at_the_next_look(store, monkeypatch, look):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, look, lambda: store.command(run, "stop"))
+    assert work(store, run) == "stop"
+    row = row_of(store, run)
+    assert (row.state, row.step) == ("stopped", look)
+    assert from_bytes(store.state(run), row.experiment).step == look
+    if look:
+        record = record_of(store, run)
+        whole = repeated(EXPERIMENT)
+        assert record.next_step == len(record) == look
+        assert record.loss.tobytes() == whole.loss[:look].tobytes()
+        assert store.checkpoints(run)[max(filter(checkpoint_due, range(look + 1)))]
+    else:
+        assert store.chunks(run) == []
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("look", [0, 1, 7, 23])
+def test_a_paused_run_goes_on_as_if_it_had_not_been(store, monkeypatch, look):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, look, lambda: store.command(run, "pause"))
+    assert work(store, run) == "pause"
+    assert (row_of(store, run).state, row_of(store, run).step) == ("paused", look)
+    assert store.claim(run) is None
+    store.command(run, "go")
+    store.settle()
+    assert work(store, run) == "finished"
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_go_that_comes_just_after_the_pause_was_seen_is_not_lost(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 3, lambda: store.command(run, "pause"))
+    real = Store.append
+
+    def append(store: Store, *arguments: Any) -> None:
+        if "paused" in arguments:
+            store.command(run, "go")
+        real(store, *arguments)
+
+    monkeypatch.setattr(Store, "append", append)
+    assert work(store, run) == "pause"
+    store.settle()
+    assert row_of(store, run).state == "queued"
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("learning_rate", 0.2), ("learning_rate", 1), ("clip", "none"), ("clip_threshold", 0.01),
+     ("clip_scope", "recurrent")],
+)  # fmt: skip
+@pytest.mark.parametrize("look", [0, 7, 23])
+def test_a_change_in_mid_run_is_recorded_and_repeated(store, monkeypatch, look, field, value):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, look, lambda: store.change(run, field, value))
+    assert work(store, run) == "finished"
+    experiment = row_of(store, run).experiment
+    assert [(c.step, c.field, c.value) for c in experiment.changes] == [(look, field, value)]
+    with store.read() as connection:
+        assert connection.execute(sa.select(CONTROLS.c.applied_at)).scalars().all() == [look]
+    assert_repeatable(store, run)
+    record, plain = record_of(store, run), repeated(EXPERIMENT)
+    assert record.loss[: look + 1].tobytes() == plain.loss[: look + 1].tobytes()
+    if field == "clip_threshold":
+        assert record.threshold.tolist() == [0.6] * look + [value] * (24 - look)
+    elif look < 23:
+        assert record.loss.tobytes() != plain.loss.tobytes()
+    # Repeating the run from its JSON alone, as somebody else would.
+    again = concatenate(list(train(Experiment.from_json(experiment.to_json()))))
+    assert again.loss.tobytes() == record.loss.tobytes()
+
+
+@pytest.mark.usefixtures("eager")
+def test_changes_come_into_force_in_their_order_and_only_once(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    store.change(run, "learning_rate", 0.5)
+    store.change(run, "learning_rate", 0.05)
+    at_look(monkeypatch, 6, lambda: [store.change(run, "clip", "value"), store.command(run, "pause")])
+    assert work(store, run) == "pause"
+    store.change(run, "clip_threshold", 0.1)
+    store.command(run, "go")
+    store.settle()
+    assert work(store, run) == "finished"
+    changes = row_of(store, run).experiment.changes
+    assert [(c.step, c.field, c.value) for c in changes] == [
+        (0, "learning_rate", 0.5), (0, "learning_rate", 0.05), (6, "clip", "value"),
+        (6, "clip_threshold", 0.1),
+    ]  # fmt: skip
+    assert set(record_of(store, run).learning_rate.tolist()) == {0.05}
+    assert_repeatable(store, run)
+
+
+def test_a_change_that_waits_while_the_run_is_queued_holds_from_the_first_step(store):
+    run = store.create(EXPERIMENT)
+    store.change(run, "clip", "none")
+    work(store, run)
+    assert np.isnan(record_of(store, run).threshold).all()
+    assert_repeatable(store, run)
+
+
+# Divergence
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("seconds", [0.0, LONG])
+def test_a_diverging_run_ends_with_everything_up_to_there(store, seconds):
+    run = store.create(DIVERGING)
+    ways = [work(store, run, seconds)]
+    while not row_of(store, run).ended:
+        ways.append(work(store, run, seconds))
+    row = row_of(store, run)
+    assert ways[-1] == row.state == "diverged"
+    assert row.message == "The loss is no longer finite at step 15."
+    assert (row.step, row.steps, row.train_loss) == (15, 40, None), "columns hold numbers only"
+    assert math.isfinite(row.validation_loss)
+    record = record_of(store, run)
+    assert record.step.tolist() == list(range(16)), "the step that went wrong is the last point"
+    assert not np.isfinite(record.loss[-1])
+    assert np.isfinite(record.loss[:-1]).all()
+    assert record.validation_step.tolist() == [0, 10]
+    assert_repeatable(store, run)
+    state = from_bytes(store.state(run), row.experiment)
+    assert (state.diverged_at, state.done) == (15, True)
+    assert torch.isfinite(state.network.flat).all()
+    assert store.claim(run) is None
+
+
+# Checkpoints
+
+
+def test_checkpoints_lie_four_to_a_doubling():
+    due = [step for step in range(200) if checkpoint_due(step)]
+    assert due == [
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192
+    ]  # fmt: skip
+    for step in range(200):
+        following = step + steps_to_checkpoint(step)
+        assert checkpoint_due(following)
+        assert not any(map(checkpoint_due, range(step + 1, following)))
+
+
+@pytest.mark.parametrize("interval", [0.0, 0.002, LONG])
+def test_checkpoints_are_the_parameters_of_an_independent_run(store, monkeypatch, interval):
+    """However often the slice looks up from its work."""
+    monkeypatch.setattr(worker, "ORDERS_SECONDS", interval)
+    run = store.create(EXPERIMENT.changed(steps=21))
+    work(store, run)
+    kept = store.checkpoints(run)
+    assert list(kept) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 21], "and the end"
+    state = begin(row_of(store, run).experiment)
+    for step, blob in kept.items():
+        while state.step < step:
+            advance(state, steps=1)
+        tensors = load_torch(blob)
+        assert set(tensors) == set(state.network.parameters)
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, state.network.parameters[name]), (step, name)
+
+
+# Slices that do not come to their end
+
+
+@pytest.mark.usefixtures("eager")
+@given(data=st.data())
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_whose_worker_dies_anywhere_is_the_same_run(store, data):
+    """Orders before, between and after; deaths at any write, some of them in the replay of what was lost."""
+    run = store.create(EXPERIMENT)
+    threshold = data.draw(st.floats(0.01, 2.0))
+    look = data.draw(st.integers(0, 23))
+    with pytest.MonkeyPatch.context() as patch:
+        at_look(patch, look, lambda: store.change(run, "clip_threshold", threshold))
+        for seconds, death in [
+            (0.0, None), (LONG, data.draw(st.integers(0, 22))), (LONG, data.draw(st.integers(0, 22))),
+        ]:  # fmt: skip
+            with pytest.MonkeyPatch.context() as deadly:
+                if death is not None:
+                    dies_at(deadly, death)
+                try:
+                    work(store, run, seconds)
+                except MemoryError:
+                    store.lost(run, "killed")
+            if row_of(store, run).ended:
+                break
+        while not row_of(store, run).ended:
+            work(store, run)
+    row = row_of(store, run)
+    assert row.state == "finished"
+    assert [c.value for c in row.experiment.changes] == [threshold]
+    assert_repeatable(store, run)
+    store.delete(run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_what_was_written_before_the_death_is_made_again_with_the_same_bytes(store, monkeypatch):
+    """A change that was in force before the worker died is so at the same step in the replay."""
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 7, lambda: store.change(run, "clip_threshold", 0.05))
+    dies_at(monkeypatch, 12)
+    with pytest.raises(MemoryError):
+        work(store, run)
+    before = {c.first_step: c for c in store.chunks(run)}
+    assert list(before) == list(range(12))
+    assert store.state(run) is None, "no state was saved: all of it is made again"
+    assert [c.step for c in row_of(store, run).experiment.changes] == [7]
+    store.lost(run, "killed")
+    work(store, run)
+    after = {c.first_step: c for c in store.chunks(run)}
+    assert [after[step] for step in before] == list(before.values())
+    assert len(after) == 24
+    assert [c.step for c in row_of(store, run).experiment.changes] == [7]
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_an_order_in_the_replay_waits_until_that_is_over(store, monkeypatch):
+    """Or the replay would differ from what was shown."""
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 9, lambda: store.change(run, "learning_rate", 0.3))
+    dies_at(monkeypatch, 12)
+    with pytest.raises(MemoryError):
+        work(store, run)
+    shown = record_of(store, run)
+    store.lost(run, "killed")
+    store.change(run, "learning_rate", 0.002)
+    work(store, run)
+    changes = row_of(store, run).experiment.changes
+    assert [(c.step, c.value) for c in changes] == [(9, 0.3), (12, 0.002)]
+    record = record_of(store, run)
+    assert record.loss[:12].tobytes() == shown.loss.tobytes()
+    assert record.learning_rate.tolist() == [0.01] * 9 + [0.3] * 3 + [0.002] * 12
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_of_two_wishes_the_older_one_never_comes_last(store, monkeypatch):
+    """Not even when the replay that repeats it takes several slices."""
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 9, lambda: store.change(run, "learning_rate", 0.3))
+    dies_at(monkeypatch, 12)
+    with pytest.raises(MemoryError):
+        work(store, run)
+    store.lost(run, "killed")
+    store.change(run, "learning_rate", 0.002)
+    for _ in range(4):
+        work(store, run, seconds=0.0)
+    work(store, run)
+    changes = row_of(store, run).experiment.changes
+    assert [c.value for c in changes] == [0.3, 0.002]
+    assert changes[0].step == 9 <= changes[1].step
+    assert set(record_of(store, run).learning_rate[changes[1].step :].tolist()) == {0.002}
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_change_that_was_not_written_yet_is_applied_by_the_next_slice(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 5, lambda: store.change(run, "clip", "none"))
+    dies_at(monkeypatch, 5)  # with the change taken in and nothing of it written
+    with pytest.raises(MemoryError):
+        work(store, run)
+    assert row_of(store, run).experiment == EXPERIMENT
+    store.lost(run, "killed")
+    work(store, run)
+    assert [c.step for c in row_of(store, run).experiment.changes] == [5]
+    assert_repeatable(store, run)
+
+
+def rows_of(store: Store, run: str) -> list[Any]:
+    with store.read() as connection:
+        return [
+            [tuple(row) for row in connection.execute(sa.select(table))] for table in METADATA.tables.values()
+        ]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("number", [0, 4, 23])
+def test_a_slice_that_was_overtaken_writes_nothing_more(store, monkeypatch, number):
+    """It was thought dead, and comes back between two of its writes."""
+    run = store.create(EXPERIMENT)
+    real, writes, there = Store.append, [0], []
+
+    def append(store: Store, *arguments: Any) -> None:
+        if writes[0] == number:
+            store.lost(run, "silent")
+            store.claim(run)
+            there.append(rows_of(store, run))
+        writes[0] += 1
+        real(store, *arguments)
+
+    monkeypatch.setattr(Store, "append", append)
+    with pytest.raises(FencedError):
+        work(store, run)
+    assert writes == [number + 1]
+    assert rows_of(store, run) == there[0]
+    monkeypatch.undo()
+    assert work(store, run) == "finished"
+    assert_repeatable(store, run)
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_slice_that_was_overtaken_while_it_computed_stops_at_its_next_look(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 4, lambda: store.claim(run))
+    with pytest.raises(FencedError):
+        work(store, run)
+    assert len(store.chunks(run)) == 4
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_slice_that_is_overtaken_before_it_begins_touches_nothing(store):
+    run = store.create(EXPERIMENT)
+    work(store, run, seconds=0.0)
+    old = row_of(store, run).epoch
+    store.claim(run)
+    before = rows_of(store, run)
+    with pytest.raises(FencedError):
+        advance_slice(store.url, run, old)
+    assert rows_of(store, run) == before
+
+
+@pytest.mark.usefixtures("eager")
+def test_deleting_a_run_ends_its_slice_and_leaves_nothing(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    at_look(monkeypatch, 4, lambda: store.delete(run))
+    with pytest.raises(FencedError):
+        work(store, run)
+    assert run not in str(rows_of(store, run))
+
+
+# The worker process
+
+
+def test_a_worker_process_is_kind_to_the_others_and_warm(monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(os, "nice", asked.append)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        worker.dask_setup(None)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert asked == [worker.NICENESS]
+    assert worker.NICENESS > 0
+
+
+def test_a_process_opens_a_store_once(store):
+    assert worker.open_store(store.url) is worker.open_store(store.url)
