@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from rnnviz.runs.store import Run
 from rnnviz.tasks import TASKS
 from rnnviz.ui import link, services, steering
 from rnnviz.ui.knobs import fill, knobs
@@ -20,6 +21,13 @@ experiment, run = link.experiment(), link.run(store)
 
 st.title(_("Train"), anchor=False)
 st.markdown(_(TASKS[experiment.task].question))
+if run is None:
+    st.caption(
+        _(
+            "Choose a task and a network at the side, press Train, and watch it learn: how wrong it is, "
+            "how large its gradient is, and how far back in time that gradient reaches."
+        )
+    )
 problem_list(link.problems())
 with st.container(horizontal=True, vertical_alignment="center"):
     steering.buttons(store, experiment, run)
@@ -27,10 +35,12 @@ with st.container(horizontal=True, vertical_alignment="center"):
     steering.note(store, experiment, run)
 
 
-def figures() -> None:
+def figures(drawn: Run | None) -> None:
     """The live figures; where the stream is out of reach, this fragment brings the data."""
-    steering.hear(store, live(store, link.run(store), steering.fallback()))
+    now = link.run(store)
+    steering.hear(store, live(store, now, steering.fallback()), drawn, now)
 
 
-st.fragment(figures, run_every=0.6 if steering.fallback() and run is not None and not run.ended else None)()
+following = steering.fallback() and run is not None and not run.ended
+st.fragment(figures, run_every=0.6 if following else None)(run)
 verdict(store, run)

@@ -15,7 +15,7 @@ one direction so far; recordings carry both axes already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,6 +95,13 @@ def unroll(
 
     Differentiable by autograd when the weights require gradients.
     """
+    return list(run_forward(cell, weights, inputs, initial))
+
+
+def run_forward(
+    cell: Cell, weights: Weights, inputs: Tensor, initial: Sequence[Tensor] | None = None
+) -> Iterator[Step]:
+    """`unroll` step by step, for callers that need not keep what a backward pass would."""
     T, B, _ = inputs.shape
     if initial is None:
         zero = inputs.new_zeros((B, weights["weight_hh"].shape[1]))
@@ -102,12 +109,10 @@ def unroll(
     recurrent = cell_weights(cell, weights)
     a_x = inputs @ weights["weight_ih"].T + weights["bias_ih"]  # (T, B, G*H), all time steps at once
     states = tuple(initial)
-    steps = []
     for t in range(T):
         step = cell.forward(torch, recurrent, a_x[t], states)
         states = step.state
-        steps.append(step)
-    return steps
+        yield step
 
 
 @torch.no_grad()

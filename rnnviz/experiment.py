@@ -21,7 +21,9 @@ from .initialization import INITIALIZATIONS
 from .optimizers import OPTIMIZERS
 from .tasks import TASKS
 
-PRECISIONS = {"float32": "float32 (single)", "float64": "float64 (double)"}
+PRECISIONS = {"float32": "float32", "float64": "float64"}
+#: The version of a link that names none, now and for ever: later versions write theirs.
+FIRST_VERSION = 1
 #: The fields that may change while a run is under way.
 CHANGEABLE = ("learning_rate", "clip", "clip_threshold", "clip_scope")
 
@@ -116,7 +118,14 @@ class Experiment(BaseModel):
         "Cell", "Network", "How the network carries its memory from one time step to the next.", "gru",
         {c.name: c.label for c in CELLS.values()},
     )  # fmt: skip
-    hidden: int = _knob("Hidden units", "Network", "Size of the state h.", 64, ge=1, le=512)
+    hidden: int = _knob(
+        "Hidden units",
+        "Network",
+        "How many numbers the network carries from one time step to the next: the size of its state h.",
+        64,
+        ge=1,
+        le=512,
+    )
     initialization: str = _knob(
         "Initialization", "Network", "How the weights are drawn before the first step.", "pytorch",
         {i.name: i.label for i in INITIALIZATIONS.values()},
@@ -147,7 +156,13 @@ class Experiment(BaseModel):
         {o.name: o.label for o in OPTIMIZERS.values()},
     )  # fmt: skip
     learning_rate: float = _knob(
-        "Learning rate", "Training", "Length of an update.", 0.01, logarithmic=True, gt=0.0, le=100.0
+        "Learning rate",
+        "Training",
+        "How far an update moves the weights: too much and training jumps, too little and it crawls.",
+        0.01,
+        logarithmic=True,
+        gt=0.0,
+        le=100.0,
     )
     batch: int = _knob("Batch size", "Training", "Sequences averaged in one update.", 64, ge=1, le=1024)
     steps: int = _knob("Steps", "Training", "Updates until the run ends.", 2000, ge=1, le=1_000_000)
@@ -233,7 +248,12 @@ class Experiment(BaseModel):
         query = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            if value != getattr(default if name != "task" else Experiment(), name):
+            usual = (
+                FIRST_VERSION
+                if name == "version"
+                else getattr(Experiment() if name == "task" else default, name)
+            )
+            if value != usual:
                 query[name] = _changes_to_text(value) if name == "changes" else _to_text(value)
         return query
 
@@ -243,7 +263,7 @@ class Experiment(BaseModel):
 
         Parameters that are not fields are not ours to judge and are passed over.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {"version": FIRST_VERSION}
         for name in cls.model_fields:
             if name in query:
                 values[name] = _from_text(name, query[name])

@@ -8,6 +8,7 @@ state, then the rest of the recurrent layer, then the output layer. Views by nam
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bptt import Tape, Weights, backpropagate, unroll
+from .bptt import Tape, Weights, backpropagate, run_forward, unroll
 from .cells import CELLS, Cell
 from .experiment import Experiment
 from .initialization import INITIALIZATIONS
 from .losses import LOSSES
 from .tasks import TASKS, Batch
 
+EVALUATE_NUMBERS = 2**24  # pre-activations held at once when only the outputs are wanted
 _STREAM = 0x1417  # keeps the weights' random numbers apart from those of the data
 
 
@@ -90,16 +92,21 @@ class Pass:
 
 
 class Network:
-    """The network of an experiment: `flat` holds every parameter, `parameters` are its views by name."""
+    """The network of an experiment: `flat` holds every parameter, `parameters` are its views by name.
 
-    def __init__(self, experiment: Experiment) -> None:
+    `flat` may be given, for a network that is under way; otherwise it is drawn as the experiment says.
+    """
+
+    def __init__(self, experiment: Experiment, flat: Tensor | None = None) -> None:
         task = TASKS[experiment.task]
         self.cell = CELLS[experiment.cell]
         self.readout = task.readout
         self.loss = LOSSES[task.loss]
         self.layout = layout(self.cell, task.input_size, experiment.hidden, task.output_size)
         self.precision = experiment.precision
-        self.flat = torch.from_numpy(_initial(experiment, self.layout).astype(self.precision))
+        if flat is None:
+            flat = torch.from_numpy(_initial(experiment, self.layout).astype(self.precision))
+        self.flat = flat
         self.parameters = self.layout.views(self.flat)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,11 +132,20 @@ class Network:
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> tuple[float, np.ndarray]:
-        """Loss and outputs, forward only."""
+        """Loss and outputs, forward only, a part of the batch at a time so that memory stays bounded."""
         inputs, targets = self.tensors(batch)
-        steps = unroll(self.cell, self.weights, inputs)
-        read = [s.state[0] for s in steps] if self.readout == "every" else [steps[-1].state[0]]
-        outputs = self._read(read)
+        T, B, _ = inputs.shape
+        at_once = max(1, EVALUATE_NUMBERS // (T * len(self.weights["bias_hh"])))
+        parts = []
+        for start in range(0, B, at_once):
+            h, last = [], None
+            for step in run_forward(self.cell, self.weights, inputs[:, start : start + at_once]):
+                last = step.state[0]
+                if self.readout == "every":
+                    h.append(last)
+            assert last is not None
+            parts.append(self.read(torch.stack(h) if h else last))
+        outputs = torch.cat(parts, -2)  # along the batch
         return float(self.loss(outputs, targets)[0]), outputs.double().numpy()
 
     @torch.no_grad()
@@ -140,10 +156,9 @@ class Network:
         steps = unroll(self.cell, weights, inputs)
         every = self.readout == "every"
         h = torch.stack([s.state[0] for s in steps]) if every else steps[-1].state[0]  # (..., H)
-        W_out = self.parameters["out.weight"]
-        y = h @ W_out.T + self.parameters["out.bias"]  # (..., O)
+        y = self.read(h)  # (..., O)
         loss, grad_y = self.loss(y, targets)
-        direct = grad_y @ W_out  # (..., H), the direct term dL/dh_t
+        direct = grad_y @ self.parameters["out.weight"]  # (..., H), the direct term dL/dh_t
         grad_outputs: list[Tensor | None] = list(direct) if every else [None] * (len(steps) - 1) + [direct]
         tape = backpropagate(self.cell, weights, inputs, steps, grad_outputs)
 
@@ -156,9 +171,9 @@ class Network:
         views["out.bias"].copy_(flat_y.sum(0))
         return Pass(float(loss), grad, tape, y)
 
-    def _read(self, h: list[Tensor]) -> Tensor:
-        states = torch.stack(h) if self.readout == "every" else h[0]
-        return states @ self.parameters["out.weight"].T + self.parameters["out.bias"]
+    def read(self, h: Tensor) -> Tensor:
+        """The output layer: (..., H) to (..., O)."""
+        return h @ self.parameters["out.weight"].T + self.parameters["out.bias"]
 
 
 def _initial(experiment: Experiment, layout: Layout) -> np.ndarray:
@@ -166,23 +181,24 @@ def _initial(experiment: Experiment, layout: Layout) -> np.ndarray:
     cell, hidden = CELLS[experiment.cell], experiment.hidden
     scheme = INITIALIZATIONS[experiment.initialization]
     kinds = {
-        "rnn.weight_hh_l0": ("recurrent", len(cell.gates)),
-        "rnn.weight_peephole_l0": ("peephole", len(cell.peepholes)),
-        "rnn.weight_ih_l0": ("input", len(cell.gates)),
-        "rnn.bias_ih_l0": ("bias", len(cell.gates)),
-        "rnn.bias_hh_l0": ("bias", len(cell.gates)),
-        "out.weight": ("output", 1),
-        "out.bias": ("output_bias", 1),
+        "rnn.weight_hh_l0": ("recurrent", cell.gates),
+        "rnn.weight_peephole_l0": ("peephole", cell.peepholes),
+        "rnn.weight_ih_l0": ("input", cell.gates),
+        "rnn.bias_ih_l0": ("bias", cell.gates),
+        "rnn.bias_hh_l0": ("bias", cell.gates),
+        "out.weight": ("output", ("",)),
+        "out.bias": ("output_bias", ("",)),
     }
     drawn: dict[str, np.ndarray] = {}
-    for index, (name, (kind, count)) in enumerate(kinds.items()):
-        if name not in layout.shapes:
-            continue
-        # A stream for each parameter: twins that differ in one thing share every other number.
-        rng = np.random.default_rng([_STREAM, experiment.seed, index])
-        shape = layout.shapes[name]
-        block = (hidden,) if kind == "peephole" else (shape[0] // count, *shape[1:])
-        parts = [scheme.block(rng, kind, block, hidden, experiment.gain) for _ in range(count)]
+    for name, shape in layout.shapes.items():
+        kind, gates = kinds[name]
+        block = (hidden,) if kind == "peephole" else (shape[0] // len(gates), *shape[1:])
+        parts = []
+        for gate in gates:
+            # A stream for each block, known by its name: networks that differ in one thing share every other
+            # number, the forget gates of two kinds of LSTM among them.
+            rng = np.random.default_rng([_STREAM, experiment.seed, zlib.crc32(f"{name}.{gate}".encode())])
+            parts.append(scheme.block(rng, kind, block, hidden, experiment.gain))
         drawn[name] = np.concatenate(parts).reshape(shape)
     if experiment.forget_bias is not None and cell.forget_gate is not None:
         start = cell.gates.index(cell.forget_gate) * hidden

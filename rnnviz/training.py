@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .clipping import CLIPPINGS
-from .experiment import CHANGEABLE, Experiment
+from .experiment import Experiment
 from .network import Network
 from .optimizers import OPTIMIZERS
 from .recording import Chunk, Recorder
@@ -71,9 +71,9 @@ class State:
         self.values = self.experiment.at(self.step)
 
 
-def begin(experiment: Experiment) -> State:
-    """The state before the first step."""
-    network = Network(experiment)
+def begin(experiment: Experiment, parameters: Tensor | None = None) -> State:
+    """The state before the first step, with these flat parameters instead of fresh ones if they are given."""
+    network = Network(experiment, parameters)
     slots = {name: torch.zeros_like(network.flat) for name in OPTIMIZERS[experiment.optimizer].slots}
     return State(experiment, network, slots, values=experiment.at(0))
 
@@ -205,8 +205,3 @@ def _norms(grad: Tensor) -> np.ndarray:
     """
     norms: np.ndarray = grad[0, 0].double().norm(dim=-1).mean(-1).numpy()
     return norms
-
-
-def changeable(name: str) -> bool:
-    """Whether a field may change in mid-run."""
-    return name in CHANGEABLE

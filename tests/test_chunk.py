@@ -372,7 +372,7 @@ def test_an_overview_is_bounded_and_always_has_the_newest_column(count):
     assert min(count, OVERVIEW_COLUMNS / 2) <= len(arrays["heat_step"]) <= OVERVIEW_COLUMNS
     assert arrays["heat_step"][-1] == arrays["step"][-1] == 10 * count - 1 == int(metadata["last_step"])
     gaps = np.diff(arrays["heat_step"])
-    assert len(set(gaps.tolist())) <= 1, "the columns left are evenly apart"
+    assert not len(gaps) or gaps.max() - gaps.min() <= 10, "the columns left are evenly apart, to a chunk"
     for step, column in zip(arrays["heat_step"].tolist(), arrays["heat"], strict=True):
         assert column.tolist() == heat_column(made(1, first=step, T=2).grad_hidden[0]).tolist()
 

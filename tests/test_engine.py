@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -19,11 +21,11 @@ from distributed import KilledWorker
 from rnnviz.experiment import Experiment
 from rnnviz.recording import concatenate
 from rnnviz.runs.chunk import decode
-from rnnviz.runs.engine import _reason, cores
+from rnnviz.runs.engine import Scheduler, _loop, _reason, cores
 from rnnviz.runs.jobs import Jobs
 from rnnviz.runs.lock import EngineRunningError, engine_lock
 from rnnviz.runs.schema import PROCESSES, RUNS, STATES
-from rnnviz.runs.store import Run, Store, StoreFullError
+from rnnviz.runs.store import FencedError, Run, Store, StoreFullError
 from rnnviz.training import train
 from tests.waiting import wait_until
 
@@ -211,7 +213,7 @@ def test_ten_runs_at_once_all_advance_in_turn_and_stop_when_told(engine):
 def test_a_diverging_run_says_so_and_at_which_step(engine):
     """Its learning rate is raised to far too much at step 20."""
     experiment = Experiment(
-        task="digits_rows", cell="relu", hidden=4, batch=2, steps=300, optimizer="sgd", clip="none",
+        task="digits_rows", cell="linear", hidden=4, batch=2, steps=300, optimizer="sgd", clip="none", seed=3,
         changes=[{"step": 20, "field": "learning_rate", "value": 100.0}],
     )  # fmt: skip
     run = engine.store.create(experiment)
@@ -396,6 +398,142 @@ def test_remote_workers_need_a_database_that_they_can_reach(tmp_path):
         "RNNVIZ_SCHEDULER names a remote scheduler, whose workers cannot reach a SQLite file: "
         "set RNNVIZ_STORE to a PostgreSQL URL.\n"
     )
+
+
+# Who is next, with made-up workers
+
+
+class Slice:
+    """A future that is done when the test says so."""
+
+    status = "finished"
+
+    def __init__(self, target: str, error: BaseException | None = None) -> None:
+        self.target, self.error, self.over = target, error, False
+
+    def done(self) -> bool:
+        return self.over
+
+    def exception(self) -> BaseException | None:
+        return self.error
+
+    def add_done_callback(self, _: Any) -> None:
+        pass
+
+
+class Workers:
+    """As many as the test says, and they do nothing."""
+
+    status = "running"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.sent: list[Slice] = []
+        self.priorities: dict[str, int] = {}
+
+    def scheduler_info(self, **_: Any) -> dict[str, Any]:
+        return {"workers": dict.fromkeys(range(self.count))}
+
+    def submit(self, _function: Any, _url: str, target: str, _epoch: int, **options: Any) -> Slice:
+        self.priorities[target] = options["priority"]
+        self.sent.append(Slice(target))
+        return self.sent[-1]
+
+    def come_back(self, error: BaseException | None = None) -> list[str]:
+        """Every slice under way ends; their targets in the order of sending."""
+        ended, self.sent = self.sent, []
+        for slice_ in ended:
+            slice_.over, slice_.error = True, error
+            slice_.status = "error" if error is not None else "finished"
+        return [slice_.target for slice_ in ended]
+
+
+@pytest.fixture
+def quiet_store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    yield store
+    store.close()
+
+
+def test_runs_take_turns_one_for_each_worker(quiet_store):
+    workers = Workers(2)
+    scheduler = Scheduler(quiet_store, workers)
+    ids = [quiet_store.create(TINY) for _ in range(5)]
+    turns = []
+    for _ in range(5):
+        scheduler.turn()
+        scheduler.turn()  # nothing came back, so nothing new
+        turns += workers.come_back()
+    assert turns == ids * 2
+
+
+def test_jobs_go_first_and_leave_room_for_runs(quiet_store):
+    workers = Workers(2)
+    scheduler = Scheduler(quiet_store, workers)
+    runs = [quiet_store.create(TINY) for _ in range(3)]
+    jobs = [scheduler.jobs.ask("evaluate", {"n": n}) for n in range(5)]
+    asked = []
+    for _ in range(3):
+        scheduler.turn()
+        sent = workers.come_back()
+        assert len([target for target in sent if target in runs]) == 2
+        asked += [target for target in sent if target in jobs]
+    assert asked == [*jobs, jobs[0]]
+    assert all(workers.priorities[job] > workers.priorities[run] for job in jobs for run in runs)
+
+
+def test_a_slice_that_was_fenced_off_is_no_failure_and_a_lost_one_is(quiet_store):
+    workers = Workers(1)
+    scheduler = Scheduler(quiet_store, workers)
+    run = quiet_store.create(TINY)
+    scheduler.turn()
+    workers.come_back(FencedError("Slice 1 of this run is no longer the newest."))
+    scheduler.turn()
+    assert (row_of(quiet_store, run).failures, row_of(quiet_store, run).epoch) == (0, 2)
+    workers.come_back(KilledWorker("task", None, 1))
+    scheduler.turn()
+    row = row_of(quiet_store, run)
+    assert (row.failures, row.epoch, row.state) == (1, 4, "running"), "behind a new fence, and sent again"
+
+
+def test_a_stop_for_a_run_whose_slice_is_under_way_is_left_to_the_slice(quiet_store):
+    workers = Workers(1)
+    scheduler = Scheduler(quiet_store, workers)
+    first, second = quiet_store.create(TINY), quiet_store.create(TINY)
+    scheduler.turn()
+    for run in (first, second):
+        quiet_store.command(run, "stop")
+    scheduler.turn()
+    assert (row_of(quiet_store, first).state, row_of(quiet_store, second).state) == ("running", "stopped")
+    workers.come_back()  # as after its time, having missed the order
+    scheduler.turn()
+    assert row_of(quiet_store, first).state == "stopped"
+
+
+def test_a_store_that_cannot_be_used_for_a_while_does_not_end_the_engine(quiet_store):
+    """The runs wait where they are."""
+    workers, stop = Workers(1), threading.Event()
+    scheduler = Scheduler(quiet_store, workers)
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            raise StoreFullError("The disk is full.")
+        stop.set()
+
+    scheduler.turn = turn  # type: ignore[method-assign]
+    _loop(quiet_store, scheduler, "me", None, stop)
+    assert turns == [0, 1]
+    assert quiet_store.heard("engine", 60.0) == ["1 workers"]
+
+
+def test_without_its_workers_scheduler_an_engine_ends(quiet_store):
+    """And is started again by whoever needs it."""
+    workers = Workers(1)
+    workers.status = "closed"
+    _loop(quiet_store, Scheduler(quiet_store, workers), "me", None, threading.Event())
+    assert workers.sent == []
 
 
 # Words and numbers

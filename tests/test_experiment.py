@@ -246,6 +246,16 @@ def test_what_is_allowed_in_words(name, sentence):
     assert allowed(name) == sentence
 
 
+def test_defaults_belong_to_the_version():
+    """A link leaves them out, so another default is another run behind an old link: a new version."""
+    assert {name: default_of(name) for name in FIELDS} == {
+        "task": "digits", "length": 64, "cell": "gru", "hidden": 64, "initialization": "pytorch", "gain": 1.0,
+        "forget_bias": None, "clip": "norm", "clip_threshold": 1.0, "clip_scope": "all", "optimizer": "adam",
+        "learning_rate": 0.01, "batch": 64, "steps": 2000, "seed": 0, "precision": "float32", "changes": (),
+        "version": 1,
+    }  # fmt: skip
+
+
 def test_an_experiment_does_not_change():
     experiment = Experiment()
     with pytest.raises(ValidationError, match="frozen"):

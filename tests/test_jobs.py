@@ -89,7 +89,7 @@ def test_a_job_waits_with_what_was_asked(jobs):
         "go",
     )
     assert (job.progress, job.partial, job.result, job.message, job.epoch) == (0.0, None, None, None, 0)
-    assert [j.id for j in jobs.open()] == [job.id]
+    assert jobs.open() == [job.id]
     assert jobs.job("no such job") is None
 
 
@@ -101,7 +101,7 @@ def test_the_same_request_is_the_same_job(jobs):
         jobs.ask("evaluate", {"run": "r", "step": "5"}),
     ]  # fmt: skip
     assert len({first, *others}) == 4
-    assert [job.id for job in jobs.open()] == [first, *others], "the oldest first"
+    assert jobs.open() == [first, *others], "the oldest first"
 
 
 def test_a_request_is_answered_from_the_store_the_second_time(jobs, monkeypatch):
@@ -116,6 +116,12 @@ def test_a_request_is_answered_from_the_store_the_second_time(jobs, monkeypatch)
     assert jobs.open() == []
     assert jobs.claim(job) is None
     assert calls == [{"n": 1}]
+
+
+def test_the_least_recently_served_is_next(jobs):
+    ids = [jobs.ask("count", {"n": n}) for n in range(3)]
+    jobs.report(ids[0], jobs.claim(ids[0]), 0.5, b"half")
+    assert jobs.open() == [ids[1], ids[2], ids[0]]
 
 
 # Slices

@@ -689,6 +689,18 @@ def test_age_makes_room_before_size_is_looked_at(store):
     assert store.prune(max_bytes=row_of(store, new).bytes, max_age=3600.0) == [old]
 
 
+def test_old_answers_are_forgotten_and_questions_are_not(store):
+    jobs = Jobs(store)
+    ids = {name: jobs.ask("sweep", {"name": name}) for name in ("young", "old", "waiting", "at work")}
+    for name in ("young", "old"):
+        jobs.report(ids[name], jobs.claim(ids[name]), 1.0, None, b"answer")
+    jobs.claim(ids["at work"])
+    with store.write() as connection:
+        connection.execute(sa.update(JOBS).where(JOBS.c.id != ids["young"]).values(updated=1000.0))
+    store.prune(max_age=3600.0)
+    assert {name for name, job in ids.items() if jobs.job(job)} == {"young", "waiting", "at work"}
+
+
 def test_processes_that_were_killed_are_forgotten_one_day(store):
     store.hear("dead", "engine")
     with store.write() as connection:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,12 @@ from rnnviz.cells import CELLS
 from rnnviz.clipping import CLIPPINGS
 from rnnviz.experiment import Experiment
 from rnnviz.recording import Chunk
-from rnnviz.runs.chunk import encode, row_steps, screen
+from rnnviz.runs.chunk import encode, overview, row_steps, screen
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import ChunkRow, Store
 from rnnviz.tasks import TASKS
-from rnnviz.ui import stream
+from rnnviz.ui import overviews, stream
+from rnnviz.ui.overviews import overview_of
 from rnnviz.ui.stream import BACKLOG, Feeds, stream_endpoint, stream_path
 from rnnviz.ui.summary import run_summary
 
@@ -239,7 +241,8 @@ def test_a_viewer_who_has_everything_gets_the_news_alone(store):
         viewer = Viewer(Feeds(lambda: store), run, "after=9")
         await viewer.sees(lambda v: v.names)
         goes_on(store, run, piece(10))
-        await viewer.sees(lambda v: v.steps == list(range(10, 20)))
+        # Perhaps twice: as overview and as news.
+        await viewer.sees(lambda v: set(v.steps) == set(range(10, 20)))
         await viewer.leaves()
 
     watching(scene)
@@ -355,6 +358,13 @@ def refused(
 
 def test_there_is_no_such_run(store):
     assert refused(store, "nobody") == (404, "There is no such run.")
+
+
+def test_a_run_of_another_version_is_as_if_it_were_not_there(store):
+    run = begun(store)
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).values(experiment='{"cell": "of tomorrow"}'))
+    assert refused(store, run) == (404, "There is no such run.")
 
 
 @pytest.mark.parametrize("after", ["x", "1.5", "1e3", str(10**30), str(-(10**30)), "2147483648", "9" * 5000])
@@ -546,6 +556,7 @@ def test_when_a_run_is_rewound_everyone_starts_anew(store):
         await viewer.sees(lambda v: v.names.count("chunk") == 2)
         at = viewer.names.index("reset")
         assert [e.name for e in viewer.events[at : at + 2]] == ["reset", "chunk"]
+        assert viewer.events[at].id == -1, "whoever reconnects now asks for everything"
         assert viewer.events[at + 1].steps == list(range(10))
         late = Viewer(feeds, run)
         await late.sees(lambda v: v.steps)
@@ -601,11 +612,71 @@ def test_a_viewer_who_comes_between_the_rewinding_and_the_replay_misses_nothing(
     watching(scene)
 
 
+# Overviews that are kept
+
+
+def points_of(shown: tuple[int, bytes] | None) -> tuple[int, list[int], list[float], list[int]]:
+    assert shown is not None
+    arrays = load(shown[1])
+    return shown[0], arrays["step"].tolist(), arrays["loss"].tolist(), arrays["heat_step"].tolist()
+
+
+def test_an_overview_is_brought_up_to_date_and_not_made_anew(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    store.claim(run)
+    assert overview_of(store, run) is None
+    asked: list[int] = []
+    real = Store.screens
+
+    def screens(store: Store, run: str, after: int = -1) -> list[tuple[int, bytes]]:
+        asked.append(after)
+        return real(store, run, after)
+
+    monkeypatch.setattr(Store, "screens", screens)
+    for first in range(0, 50, 10):
+        goes_on(store, run, piece(first))
+        shown = overview_of(store, run)
+        whole = overview([blob for _, blob in real(store, run)])
+        assert points_of(shown) == points_of((first + 9, whole))
+    assert asked == [-1, 9, 19, 29, 39], "only what is new is read"
+    assert overview_of(store, run) == shown
+    last, steps, _, columns = points_of(overview_of(store, run, 26))
+    assert (last, steps, columns) == (49, list(range(27, 50)), [29, 39, 49])
+    assert points_of(overview_of(store, run, 49)) == (49, [], [], [])
+    assert points_of(overview_of(store, run)) == points_of(shown), "and that is still kept whole"
+
+
+def test_an_overview_forgets_what_is_made_again(store):
+    run = begun(store)
+    goes_on(store, run, piece(0), state=b"state at 10")
+    goes_on(store, run, piece(10))
+    assert points_of(overview_of(store, run))[0] == 19
+    store.lost(run, "killed")
+    store.resume(run, store.claim(run), 10)
+    assert points_of(overview_of(store, run))[:2] == (9, list(range(10)))
+    goes_on(store, run, piece(10, 5, loss=np.full(5, 7.0)))
+    last, steps, losses, _ = points_of(overview_of(store, run))
+    assert (last, steps, losses[10:]) == (14, list(range(15)), [7.0] * 5)
+    store.delete(run)
+    assert overview_of(store, run) is None
+
+
+def test_overviews_of_so_many_runs_are_kept_and_no_more(store, monkeypatch):
+    monkeypatch.setattr(overviews, "MOST", 3)
+    monkeypatch.setattr(overviews, "_kept", OrderedDict())
+    runs = [begun(store, piece(0, i + 1)) for i in range(5)]
+    for run in (*runs, runs[2]):
+        overview_of(store, run)
+    assert [run for _, run in overviews._kept] == [runs[3], runs[4], runs[2]], "the last asked for"
+    assert points_of(overview_of(store, runs[0]))[0] == 0
+
+
 # What is told of a run
 
 KEYS = {
     "id", "state", "message", "step", "steps", "title", "color", "sequence_steps", "row_steps", "precision",
-    "loss", "accuracy", "solved_at", "solved_sentence", "clip", "clipped_steps", "clipped_share",
+    "loss", "accuracy", "solved_at", "solved_sentence", "clip", "made_steps", "clipped_steps",
+    "clipped_share",
     "steps_per_second", "queue_position",
 }  # fmt: skip
 

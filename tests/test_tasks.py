@@ -526,3 +526,13 @@ def test_digits_without_scikit_learn_say_what_is_missing(monkeypatch: pytest.Mon
     monkeypatch.setattr(digits_module, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
         digits_module.load.__wrapped__()
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_rows"])
+def test_the_picture_of_a_digit_is_its_sequence_laid_out(name: str) -> None:
+    task = TASKS[name]
+    batch = task.validation_batch(task.default_length)
+    picture = task.picture(batch, 3)
+    assert picture.shape == (8, 8)
+    assert picture.ravel().tolist() == batch.inputs[:, 3].ravel().tolist()
+    assert TASKS["adding"].picture(TASKS["adding"].validation_batch(10), 0) is None

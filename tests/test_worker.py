@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -22,19 +23,18 @@ from rnnviz.experiment import Experiment
 from rnnviz.recording import Chunk, concatenate
 from rnnviz.runs import worker
 from rnnviz.runs.chunk import decode, screen
-from rnnviz.runs.schema import CONTROLS, METADATA
+from rnnviz.runs.schema import CONTROLS, METADATA, RUNS
 from rnnviz.runs.state import from_bytes, parameters_to_bytes
 from rnnviz.runs.store import FencedError, Run, Store
-from rnnviz.runs.worker import advance_slice, checkpoint_due, steps_to_checkpoint
+from rnnviz.runs.worker import _Slice, advance_slice, checkpoint_due, steps_to_checkpoint
 from rnnviz.training import advance, begin, train
 
 LONG = 1000.0  # seconds that no slice here comes near
 
 EXPERIMENT = Experiment(task="digits_rows", cell="lstm", hidden=4, batch=3, steps=24, clip_threshold=0.6)
-DIVERGING = Experiment(  # at step 15
-    task="digits", cell="relu", hidden=8, batch=3, steps=40, initialization="scaled_identity", gain=1.1,
-    optimizer="sgd", learning_rate=1e-3, clip="none",
-    changes=[{"step": 10, "field": "learning_rate", "value": 1.0}],
+DIVERGING = Experiment(  # soon after step 10, whatever the weights: nothing holds a linear cell
+    task="digits", cell="linear", hidden=8, batch=3, steps=40, optimizer="sgd", learning_rate=1e-3,
+    clip="none", changes=[{"step": 10, "field": "learning_rate", "value": 100.0}],
 )  # fmt: skip
 
 
@@ -316,7 +316,24 @@ def test_a_change_that_waits_while_the_run_is_queued_holds_from_the_first_step(s
     assert_repeatable(store, run)
 
 
-# Divergence
+# Divergence and other ends
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_run_that_fills_the_store_is_stopped_with_a_sentence(store, monkeypatch):
+    run = store.create(EXPERIMENT)
+    monkeypatch.setattr(worker, "MAX_RUN_BYTES", 12_000)
+    ways = []
+    while not row_of(store, run).ended:
+        ways.append(work(store, run, seconds=0.0))
+    assert ways == ["time"] * (len(ways) - 1) + ["full"]
+    row = row_of(store, run)
+    assert 3 < row.step < 24
+    assert (row.state, row.message) == ("stopped", worker.FULL.format(step=row.step))
+    assert row.bytes > 12_000
+    assert from_bytes(store.state(run), row.experiment).step == row.step
+    record = record_of(store, run)
+    assert record.loss.tobytes() == repeated(EXPERIMENT).loss[: row.step].tobytes()
 
 
 @pytest.mark.usefixtures("eager")
@@ -328,19 +345,34 @@ def test_a_diverging_run_ends_with_everything_up_to_there(store, seconds):
         ways.append(work(store, run, seconds))
     row = row_of(store, run)
     assert ways[-1] == row.state == "diverged"
-    assert row.message == "The loss is no longer finite at step 15."
-    assert (row.step, row.steps, row.train_loss) == (15, 40, None), "columns hold numbers only"
+    at = repeated(DIVERGING).next_step
+    assert 10 < at < 40
+    assert re.fullmatch(rf"The (loss|gradient) is no longer finite at step {at}\.", row.message)
+    assert (row.step, row.steps) == (at, 40)
     assert math.isfinite(row.validation_loss)
     record = record_of(store, run)
-    assert record.step.tolist() == list(range(16)), "the step that went wrong is the last point"
-    assert not np.isfinite(record.loss[-1])
+    assert record.step.tolist() == list(range(at + 1)), "the step that went wrong is the last point"
+    assert not (np.isfinite(record.loss[-1]) and np.isfinite(record.norm_before[-1]))
     assert np.isfinite(record.loss[:-1]).all()
     assert record.validation_step.tolist() == [0, 10]
     assert_repeatable(store, run)
     state = from_bytes(store.state(run), row.experiment)
-    assert (state.diverged_at, state.done) == (15, True)
+    assert (state.diverged_at, state.done) == (at, True)
     assert torch.isfinite(state.network.flat).all()
     assert store.claim(run) is None
+
+
+@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan, 1.5, None])
+def test_columns_hold_only_numbers_that_can_be_compared(store, loss):
+    """What is not finite stands in the chunks."""
+    run = store.create(EXPERIMENT)
+    state = begin(EXPERIMENT)
+    state.train_loss = state.validation_loss = state.validation_accuracy = loss
+    _Slice(store, row_of(store, run), store.claim(run), state, 0).write(end=True)
+    with store.read() as connection:
+        columns = sa.select(RUNS.c.train_loss, RUNS.c.validation_loss, RUNS.c.validation_accuracy)
+        found = set(connection.execute(columns).one())
+    assert found == {loss if loss == 1.5 else None}
 
 
 # Checkpoints

@@ -63,7 +63,7 @@ def heat_column(norms: np.ndarray) -> np.ndarray:
 def screen(chunk: Chunk) -> bytes:
     """A chunk as a screen wants it: decimated points and the heat-map column of its last step."""
     points = {name: getattr(chunk, name) for name in _POINTS}
-    keep = _telling(points["loss"], points["norm_before"], CHUNK_BUCKETS)
+    keep = _telling(points["step"], points["loss"], points["norm_before"], CHUNK_BUCKETS)
     heat_step = chunk.step[-1:]
     columns = [heat_column(row) for row in chunk.grad_hidden[-1:]]
     rows = math.ceil(chunk.grad_hidden.shape[1] / row_steps(chunk.grad_hidden.shape[1]))
@@ -88,10 +88,11 @@ def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
         before = np.maximum.accumulate(np.concatenate([[after], joined[axis]]))
         new = joined[axis] > before[:-1]
         joined |= {name: joined[name][new] for name in names}
-    keep = _telling(joined["loss"], joined["norm_before"], OVERVIEW_BUCKETS)
-    thin = math.ceil(max(1, len(joined["heat_step"])) / OVERVIEW_COLUMNS)
-    # Thinned from the end, so that the newest column is always there.
-    columns = slice((len(joined["heat_step"]) - 1) % thin, None, thin)
+    keep = _telling(joined["step"], joined["loss"], joined["norm_before"], OVERVIEW_BUCKETS)
+    columns = np.arange(len(joined["heat_step"]))
+    if len(columns) > OVERVIEW_COLUMNS:
+        columns = np.unique(_buckets(joined["heat_step"], OVERVIEW_COLUMNS)[1:] - 1)
+        columns = columns[columns >= 0]  # the newest of each bucket that has one, so the newest of all
     return _screen_blob(
         {name: joined[name][keep] for name in _POINTS},
         {name: joined[name] for name in _VALIDATIONS},
@@ -116,20 +117,25 @@ def _screen_blob(
     return save(arrays, metadata={"last_step": str(last)})
 
 
-def _telling(loss: np.ndarray, norm: np.ndarray, buckets: int) -> np.ndarray:
+def _telling(step: np.ndarray, loss: np.ndarray, norm: np.ndarray, buckets: int) -> np.ndarray:
     """Indices of the points that a drawing of this width needs: in each bucket the extremes of both series.
 
-    Nothing is averaged; every point that stays is a true one, and what is not finite always stays.
+    Nothing is averaged; every point that stays is a true one, and what is not finite always stays. Buckets
+    are of equal width in steps, so that thinning what was thinned does not wear the beginning away.
     """
     n = len(loss)
     if n <= 4 * buckets:
         return np.arange(n)
     keep = {0, n - 1}
     keep.update(np.flatnonzero(~(np.isfinite(loss) & np.isfinite(norm))).tolist())
-    edges = np.linspace(0, n, buckets + 1).astype(int)
-    for low, high in itertools.pairwise(edges):
+    for low, high in itertools.pairwise(_buckets(step, buckets)):
         for series in (loss, norm):
             finite = low + np.flatnonzero(np.isfinite(series[low:high]))
             if len(finite):
                 keep.update((int(finite[series[finite].argmin()]), int(finite[series[finite].argmax()])))
     return np.array(sorted(keep))
+
+
+def _buckets(step: np.ndarray, count: int) -> np.ndarray:
+    """Ascending steps in `count` ranges of equal width: the index at which each begins, and the end."""
+    return np.searchsorted(step, np.linspace(step[0], step[-1] + 1, count + 1))

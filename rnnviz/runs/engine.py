@@ -24,7 +24,7 @@ from distributed import Client, Future, LocalCluster
 from .job_kinds import job_slice
 from .jobs import Jobs
 from .lock import EngineRunningError, engine_lock
-from .store import FencedError, Store
+from .store import FencedError, IllegalTransitionError, Store
 from .worker import advance_slice
 
 POLL_SECONDS = 0.03  # while there is something to do
@@ -105,12 +105,16 @@ class Scheduler:
             if epoch is not None:
                 self.submit(key, advance_slice, run, epoch, priority=0)
                 free -= 1
+        # Jobs go first, at most one for each worker, so that many of them do not starve the runs.
+        free = self.slots() - sum(key.startswith("job:") for key in self.in_flight)
         for job in self.jobs.open():
-            key = f"job:{job.id}"
-            if key not in self.in_flight:
-                epoch = self.jobs.claim(job.id)
-                if epoch is not None:
-                    self.submit(key, job_slice, job.id, epoch, priority=10)
+            key = f"job:{job}"
+            if key in self.in_flight or free <= 0:
+                continue
+            epoch = self.jobs.claim(job)
+            if epoch is not None:
+                self.submit(key, job_slice, job, epoch, priority=10)
+                free -= 1
 
     def slots(self) -> int:
         """Slices that can be worked on at once."""
@@ -182,17 +186,21 @@ def _loop(store: Store, scheduler: Scheduler, me: str, linger: float | None, sto
         try:
             if beat is None or now - beat > HEARTBEAT_SECONDS:
                 beat = now
-                store.hear(me, "engine", f"{scheduler.slots()} workers")
+                # Read before written, so that a full disk does not keep an engine alive for nobody.
                 alone = linger is not None and not store.heard("server", SERVER_SILENCE)
                 alone_since = (alone_since or now) if alone else None
+                if alone_since is not None and linger is not None and now - alone_since >= linger:
+                    log.info("no server left; the engine ends")
+                    return
+                store.hear(me, "engine", f"{scheduler.slots()} workers")
             if pruned is None or now - pruned > PRUNE_SECONDS:
                 pruned = now
                 store.prune()
-            if alone_since is not None and linger is not None and now - alone_since >= linger:
-                log.info("no server left; the engine ends")
+            if scheduler.client.status not in ("running", "connecting"):
+                log.error("the workers' scheduler is gone; the engine ends")
                 return
             scheduler.turn()
-        except (sa.exc.OperationalError, RuntimeError) as error:
+        except (sa.exc.OperationalError, RuntimeError, IllegalTransitionError) as error:
             # A full disk or a busy database passes; the runs wait where they are.
             log.error("the store cannot be used now: %s", error)
             stop.wait(1.0)

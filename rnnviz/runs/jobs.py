@@ -50,6 +50,12 @@ class Jobs:
 
     def ask(self, kind: str, request: Mapping[str, Any]) -> str:
         """The id of the job that answers this request: a new one, or the one that did or does so already."""
+        try:
+            return self._ask(kind, request)
+        except sa.exc.IntegrityError:  # somebody else asked the same just now
+            return self._ask(kind, request)
+
+    def _ask(self, kind: str, request: Mapping[str, Any]) -> str:
         text = json.dumps(request, sort_keys=True)
         digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()
         now = time.time()
@@ -81,14 +87,11 @@ class Jobs:
             row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job)).mappings().first()
         return None if row is None else Job(**{**row, "request": json.loads(row["request"])})
 
-    def open(self) -> list[Job]:
-        """Jobs with work left, oldest first."""
-        query = sa.select(JOBS).where(JOBS.c.state.in_(OPEN)).order_by(JOBS.c.created)
+    def open(self) -> list[str]:
+        """Ids of the jobs with work left, the least recently served first."""
+        query = sa.select(JOBS.c.id).where(JOBS.c.state.in_(OPEN)).order_by(JOBS.c.updated, JOBS.c.created)
         with self.store.read() as connection:
-            return [
-                Job(**{**row, "request": json.loads(row["request"])})
-                for row in connection.execute(query).mappings()
-            ]
+            return list(connection.execute(query).scalars())
 
     def cancel(self, job: str) -> None:
         """Ask for the end of a job; a slice under way notices within its own length."""

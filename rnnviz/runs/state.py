@@ -30,8 +30,7 @@ def from_bytes(blob: bytes, experiment: Experiment) -> State:
     (header,) = struct.unpack("<Q", blob[:8])
     counters = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["counters"])
     arrays = load(blob)
-    state = begin(experiment)
-    state.network.flat.copy_(torch.from_numpy(arrays["parameters"]))
+    state = begin(experiment, torch.from_numpy(arrays["parameters"]))
     for name, slot in state.slots.items():
         slot.copy_(torch.from_numpy(arrays[f"slot.{name}"]))
     for name in _COUNTERS:

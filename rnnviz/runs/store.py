@@ -174,7 +174,10 @@ class Store:
         return run
 
     def run(self, run: str) -> Run | None:
-        """A run, or None when there is none of that id."""
+        """A run, or None when there is none of that id.
+
+        Raises ExperimentError when this version of the program cannot read its experiment.
+        """
         with self.read() as connection:
             row = connection.execute(sa.select(RUNS).where(RUNS.c.id == run)).mappings().first()
         return None if row is None else _run(row)
@@ -359,6 +362,11 @@ class Store:
         """
         gone = []
         with self.write() as connection:
+            connection.execute(
+                sa.delete(JOBS).where(
+                    JOBS.c.state.not_in(("queued", "running")), JOBS.c.updated < time.time() - max_age
+                )
+            )
             kept = connection.execute(
                 sa.select(RUNS.c.id, RUNS.c.state, RUNS.c.updated, RUNS.c.bytes).order_by(RUNS.c.updated)
             ).all()

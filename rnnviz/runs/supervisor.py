@@ -48,15 +48,17 @@ class Supervisor:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
+        alone = True  # as long as the store does not say otherwise: another server would start its own engine
         with contextlib.suppress(sa.exc.SQLAlchemyError, RuntimeError):
             self.store.leave(self._me)
-            if self._child is not None and not self.store.heard("server", ENGINE_SILENCE):
-                self._child.terminate()
-                try:
-                    self._child.wait(STOP_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self._child.kill()
-                    self._child.wait()
+            alone = not self.store.heard("server", ENGINE_SILENCE)
+        if self._child is not None and alone:
+            self._child.terminate()
+            try:
+                self._child.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
 
     def _run(self) -> None:
         while True:

@@ -28,6 +28,8 @@ SLICE_SECONDS = 1.0
 CHUNK_SECONDS = 0.075  # a chunk ends with a whole step, which makes about ten a second
 ORDERS_SECONDS = 0.05  # how often the owner's wishes are read
 NICENESS = 10
+MAX_RUN_BYTES = 1_000_000_000
+FULL = "The run has recorded a gigabyte, the most that one run keeps; it was stopped at step {step}."
 CHECKPOINTS_PER_DOUBLING = 4
 
 
@@ -58,18 +60,18 @@ def kernel() -> str:
 
 def checkpoint_due(step: int) -> bool:
     """Log-spaced steps: 0, 1, 2, 3, 4, then four in every doubling."""
-    if step <= CHECKPOINTS_PER_DOUBLING:
-        return True
-    spacing = 1 << (step.bit_length() - 1)
-    return step * CHECKPOINTS_PER_DOUBLING % spacing == 0
+    return step == 0 or step % _checkpoint_spacing(step) == 0
 
 
 def steps_to_checkpoint(step: int) -> int:
     """Steps from `step` to the next checkpoint after it."""
-    following = step + 1
-    while not checkpoint_due(following):
-        following += 1
-    return following - step
+    spacing = _checkpoint_spacing(step)
+    return spacing - step % spacing
+
+
+def _checkpoint_spacing(step: int) -> int:
+    """Steps between checkpoints in the doubling that `step` lies in."""
+    return max(1, (1 << max(0, step.bit_length() - 1)) // CHECKPOINTS_PER_DOUBLING)
 
 
 def advance_slice(url: str, run: str, epoch: int, seconds: float = SLICE_SECONDS) -> str:
@@ -94,6 +96,7 @@ class _Slice:
         self.store, self.run, self.epoch, self.state = store, row.id, epoch, state
         self.shown = shown  # up to this step a lost slice is repeated, exactly as it was
         self.began, self.began_at = time.monotonic(), state.step
+        self.bytes = row.bytes  # recorded so far, a little more after a replay
         self.pending: list[Chunk] = []
         self.applied: dict[int, int] = {}
         self.checkpoints: dict[int, bytes] = {}
@@ -117,6 +120,9 @@ class _Slice:
             if self.state.done:
                 self.write(end=True, move_to="finished")
                 return "finished"
+            if self.bytes > MAX_RUN_BYTES:
+                self.write(end=True, move_to="stopped", message=FULL.format(step=self.state.step))
+                return "full"
             if now >= deadline:
                 self.write(end=True)
                 return "time"
@@ -150,10 +156,12 @@ class _Slice:
             values["rate"] = (state.step - self.began_at) / elapsed
         if self.began_at == 0:
             values["kernel"] = kernel()
+        row = self.row()
         self.store.append(
-            self.run, self.epoch, self.row(), values, self.applied, self.checkpoints,
+            self.run, self.epoch, row, values, self.applied, self.checkpoints,
             to_bytes(state) if end else None, move_to, message,
         )  # fmt: skip
+        self.bytes += len(row.record) + len(row.screen)
         self.pending, self.checkpoints, self.applied = [], {}, {}
 
     def row(self) -> ChunkRow:

@@ -91,6 +91,9 @@ class Digits(Task):
             return ("ink",)
         return tuple(f"column {column}" for column in range(1, self.input_size + 1))
 
+    def picture(self, batch: Batch, i: int) -> Floats:
+        return batch.inputs[:, i].reshape(8, 8)
+
     def answer(self, batch: Batch, i: int) -> str:
         return str(batch.targets[i])
 

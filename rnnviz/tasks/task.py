@@ -111,6 +111,10 @@ class Task(ABC):
     def predicted(self, output: Floats) -> str:
         """What the outputs of one sequence, (O,) or (T, O), say in plain words."""
 
+    def picture(self, batch: Batch, i: int) -> Floats | None:
+        """Sequence `i` as the image it was made from, (rows, columns) of 0 to 1; None where there is none."""
+        return None
+
     def check(self, length: int, size: int) -> None:
         """Raise ValueError unless `size` sequences of this length can be drawn."""
         if not self.min_length <= length <= self.max_length:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ from ..cells import CELLS
 from ..clipping import CLIPPINGS
 from ..experiment import Experiment, bounds, default_of, knob
 from ..initialization import INITIALIZATIONS
+from ..optimizers import OPTIMIZERS
 from ..tasks import TASKS
 from .text import _
 
@@ -73,7 +75,7 @@ def _widget(name: str, value: Any) -> Any:
     field, shown, key = Experiment.model_fields[name], knob(name), _PREFIX + name
     if key not in st.session_state:
         st.session_state[key] = value
-    label, text = _(shown.label), _(field.description or "")
+    label, text = _(shown.label), "\n\n".join([_(field.description or ""), *_explained(name)])
     if shown.options is not None:
         options = shown.options
         return st.selectbox(label, list(options), key=key, help=text, format_func=lambda o: _(options[o]))
@@ -89,8 +91,17 @@ def _widget(name: str, value: Any) -> Any:
     )  # fmt: skip
 
 
+def _explained(name: str) -> list[str]:
+    """A line for each option of a knob whose options explain themselves."""
+    registries: dict[str, Mapping[str, Any]] = {
+        "cell": CELLS, "initialization": INITIALIZATIONS, "clip": CLIPPINGS, "optimizer": OPTIMIZERS,
+    }  # fmt: skip
+    described = registries.get(name, {})
+    return [f"**{_(entry.label)}:** {_(entry.summary)}" for entry in described.values()]
+
+
 def _step(name: str) -> int:
-    return {"hidden": 8, "length": 10, "steps": 500, "batch": 16}.get(name, 1)
+    return {"hidden": 8, "length": 5, "steps": 100, "batch": 8}.get(name, 1)
 
 
 def _logarithmic_step(value: float) -> float:

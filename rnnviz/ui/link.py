@@ -34,11 +34,15 @@ def read(store: Store) -> bool:
     known.add(_key(query))
     knobs = {name: value for name, value in query.items() if name in Experiment.model_fields}
     experiment, problems = Experiment.from_query(knobs)
-    run = store.run(query["run"]) if "run" in query else None
-    if "run" in query and run is None:
-        problems.append(
-            Problem("run", query["run"], _("there is no run of that name here; it may have been deleted."))
-        )
+    run = None
+    if "run" in query:
+        try:
+            run = store.run(query["run"])
+            trouble = _("there is no run of that name here; it may have been deleted.")
+        except ExperimentError:
+            trouble = _("that run was made by another version of this program, which cannot be read here.")
+        if run is None:
+            problems.append(Problem("run", query["run"], trouble))
     if run is not None and not knobs:
         experiment = run.experiment
     problems += [

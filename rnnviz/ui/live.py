@@ -13,9 +13,9 @@ from typing import Any
 
 import streamlit as st
 
-from ..runs.chunk import overview
 from ..runs.store import Run, Store
 from .live_text import live_text
+from .overviews import overview_of
 from .stream import stream_path
 from .summary import run_summary
 from .text import _
@@ -50,7 +50,7 @@ class Heard:
     """What the browser told: the owner's token, and whether the stream cannot be reached from there."""
 
     owner: str | None
-    unreachable: bool
+    unreachable: bool | None  # None as long as it has said nothing
 
 
 def live(store: Store, run: Run | None, fallback: bool) -> Heard:
@@ -66,13 +66,13 @@ def live(store: Store, run: Run | None, fallback: bool) -> Heard:
     if run is not None and fallback:
         position = store.ahead(run) + 1 if run.state == "queued" else None
         data["run"] = run_summary(run, position)
-        blob = overview([blob for _last, blob in store.screens(run.id)])
+        shown = overview_of(store, run.id)
         # As text: Streamlit turns everything beside raw bytes into one string.
-        data["window"] = None if blob is None else base64.b64encode(blob).decode()
+        data["window"] = None if shown is None else base64.b64encode(shown[1]).decode()
     heard = _component(
         key=KEY, data=data, on_owner_change=_nothing, on_unreachable_change=_nothing, on_state_change=_nothing
     )
-    return Heard(getattr(heard, "owner", None), bool(getattr(heard, "unreachable", False)))
+    return Heard(getattr(heard, "owner", None), getattr(heard, "unreachable", None))
 
 
 def _nothing() -> None:

@@ -52,9 +52,9 @@ def _loss(_: Callable[[str], str]) -> dict[str, str]:
         "loss_validation": _("validation"),
         "loss_goal": _("solved below {loss}"),
         "loss_help": _(
-            "How wrong the network is: the line is the loss of each training batch, the dots are the loss of "
-            "sequences it never trains on. The dashed line marked by name is what a network that ignores its "
-            "input would reach."
+            "How wrong the network is: the line is the loss of each training batch before its update (the "
+            "first is step 0), the dots are the loss of sequences it never trains on. The dashed line is "
+            "what a network that ignores its input would reach."
         ),
         "loss_waiting": _("The loss of every training step appears here."),
         "loss_now": _("At step {step} the training loss is {loss}."),
@@ -91,7 +91,7 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
         ),
         "norm_scope": _("Measured over: {scope}."),
         "norm_waiting": _("The size of the gradient appears here."),
-        "norm_clipped": _("{share} of the steps were clipped ({clipped} of {step})."),
+        "norm_clipped": _("{share} of the steps were clipped ({clipped} of {made})."),
         "norm_never": _("No step was clipped so far."),
         "norm_now": _("At step {step} the gradient norm was {before} before clipping and {after} after."),
         "norm_now_largest": _(
@@ -108,8 +108,8 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
         "heat_axis": _("↑ time t in the sequence (t = 1 at the bottom)"),
         "heat_help": _(
             "How strongly the loss reacts to the hidden state h at each time t of the sequence: the norm of "
-            "dL/dh_t, one column for each training step shown. Where the lower rows turn dark, the network "
-            "cannot learn from what came early."
+            "dL/dh_t; a column is one training step and stands until the next, about ten a second. Where the "
+            "lower rows turn dark, the network cannot learn from what came early."
         ),
         "heat_scale": _("norm of dL/dh_t"),
         "heat_waiting": _("The gradient at each time step appears here, one column at a time."),

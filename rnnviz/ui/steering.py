@@ -27,17 +27,23 @@ def owner() -> str:
     return owner_hash(st.session_state[_OWNER]) or ""
 
 
-def hear(store: Store, heard: Heard) -> None:
-    """Take in what the browser told. A run started before the token came is handed to the browser."""
+def hear(store: Store, heard: Heard, drawn: Run | None, now: Run | None) -> None:
+    """Take in what the browser told, the news of the run's state among it: the page follows.
+
+    `drawn` is the run as the page shows it, `now` as it is. A run started before the token came is handed
+    to the browser.
+    """
     if heard.owner and heard.owner != st.session_state.get(_OWNER):
         before = owner() if _OWNER in st.session_state else None
         st.session_state[_OWNER] = heard.owner
         if before is not None:
             store.adopt(before, owner())
         st.rerun()
-    if heard.unreachable and not fallback():
-        st.session_state[_FALLBACK] = True
+    if heard.unreachable is not None and heard.unreachable != fallback():
+        st.session_state[_FALLBACK] = heard.unreachable
         st.rerun()
+    if now is not None and drawn is not None and (now.id, now.state) != (drawn.id, drawn.state):
+        st.rerun()  # buttons and verdict were drawn for another state
 
 
 def fallback() -> bool:
@@ -64,6 +70,10 @@ def note(store: Store, experiment: Experiment, run: Run | None) -> None:
         st.warning(told)
     elif run is not None and not run.ended and not owns(run):
         st.caption(_("You are watching a run that somebody else started. Train starts your own."))
+    elif run is not None and experiment.changed(changes=()) != run.experiment.changed(changes=()):
+        st.caption(
+            _("The settings at the side are no longer those of the run shown. Train starts a run with them.")
+        )
     elif experiment.changes:
         listed = "; ".join(
             _("{field} {value} from step {step} on").format(field=c.field, value=c.value, step=c.step)
@@ -76,15 +86,17 @@ def note(store: Store, experiment: Experiment, run: Run | None) -> None:
 
 def _train(store: Store, experiment: Experiment) -> None:
     before = link.run(store)
-    if before is not None and not before.ended and owns(before):
-        store.command(before.id, "stop")
-    if len(store.runs(ACTIVE, owner=owner())) > MAX_ACTIVE:
+    replaced = before if before is not None and not before.ended and owns(before) else None
+    others = [run for run in store.runs(ACTIVE, owner=owner()) if replaced is None or run.id != replaced.id]
+    if len(others) >= MAX_ACTIVE:
         st.session_state[_NOTE] = _("You have {n} runs under way; wait for one to end or stop one.").format(
             n=MAX_ACTIVE
         )
         return
     try:
         link.show(store.create(experiment, owner()))
+        if replaced is not None:  # only now, when there is a new one
+            store.command(replaced.id, "stop")
     except StoreFullError as error:
         st.session_state[_NOTE] = str(error)
 

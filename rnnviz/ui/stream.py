@@ -19,11 +19,13 @@ import sqlalchemy as sa
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from ..runs.chunk import overview
+from ..experiment import ExperimentError
 from ..runs.store import Run, Store
+from .overviews import overview_of
 from .summary import run_summary
 
 POLL_SECONDS = 0.05
+REST_SECONDS = 0.1  # between two looks at a run that waits or rests
 SUMMARY_SECONDS = 0.5
 KEEP_ALIVE_SECONDS = 15.0
 BACKLOG = 100  # events that a slow viewer may fall behind
@@ -98,21 +100,22 @@ class Feed:
                 await self._rewind()
             if row.state != state or clock() - told >= SUMMARY_SECONDS or row.ended:
                 summary = await anyio.to_thread.run_sync(_summary, self.store, row)
+                told, state = clock(), row.state
                 if summary != self.summary:
-                    self.summary, told, state = summary, clock(), row.state
+                    self.summary = summary
                     self._tell(_event("run", summary))
             if row.ended:
                 return
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS if row.state == "running" else REST_SECONDS)
 
     async def _rewind(self) -> None:
         """A slice was lost and the run goes on from before it: everyone starts anew."""
-        screens = await anyio.to_thread.run_sync(self.store.screens, self.run)
-        blob = await anyio.to_thread.run_sync(overview, [blob for _, blob in screens])
-        self.last = screens[-1][0] if screens else -1
-        self._tell(_event("reset", ""))
-        if blob is not None:
-            self._tell(_chunk_event(blob, self.last))
+        shown = await anyio.to_thread.run_sync(overview_of, self.store, self.run)
+        self.last = -1 if shown is None else shown[0]
+        # With an id of its own: who reconnects just now must not ask from where the lost slice had come to.
+        self._tell(f"id: -1\n{_event('reset', '')}")
+        if shown is not None:
+            self._tell(_chunk_event(shown[1], shown[0]))
 
 
 class Feeds:
@@ -134,10 +137,9 @@ class Feeds:
         try:
             # The feed's own words where it has some: they may be newer than the row.
             yield _event("run", feed.summary or await anyio.to_thread.run_sync(_summary, feed.store, row))
-            screens = await anyio.to_thread.run_sync(feed.store.screens, row.id, after)
-            blob = await anyio.to_thread.run_sync(overview, [blob for _, blob in screens], after)
-            if blob is not None:
-                yield _chunk_event(blob, screens[-1][0])
+            shown = await anyio.to_thread.run_sync(overview_of, feed.store, row.id, after)
+            if shown is not None:
+                yield _chunk_event(shown[1], shown[0])
             while True:
                 try:
                     text = await asyncio.wait_for(queue.get(), KEEP_ALIVE_SECONDS)
@@ -161,7 +163,10 @@ def stream_endpoint(feeds: Feeds) -> Callable[[Request], object]:
             return JSONResponse({"error": "This stream is for pages of the same site."}, 403)
         if feeds.viewers >= MAX_VIEWERS:
             return JSONResponse({"error": "Too many viewers just now."}, 503)
-        row = await anyio.to_thread.run_sync(feeds.store().run, request.path_params["run"])
+        try:
+            row = await anyio.to_thread.run_sync(feeds.store().run, request.path_params["run"])
+        except ExperimentError:
+            row = None
         if row is None:
             return JSONResponse({"error": "There is no such run."}, 404)
         after = request.headers.get("last-event-id") or request.query_params.get("after") or "-1"

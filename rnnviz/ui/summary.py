@@ -63,6 +63,7 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
             "measure": CLIPPINGS[now["clip"]].measured,
             "scope": _(SCOPES[now["clip_scope"]]),
         },
+        "made_steps": made,
         "clipped_steps": run.clipped,
         "clipped_share": run.clipped / made if made else 0.0,
         "steps_per_second": None if run.rate is None or not math.isfinite(run.rate) else round(run.rate, 1),

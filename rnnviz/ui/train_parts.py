@@ -26,13 +26,20 @@ def task_card(experiment: Experiment) -> None:
     with st.popover(_("What is the task?")):
         st.markdown(_(task.explanation))
         st.markdown(
-            _("**Guessing:** {baseline}, a loss of {loss:.4g}. **Solved:** {solved}").format(
+            _("**Baseline:** {baseline}, a loss of {loss:.4g}. **Solved:** {solved}").format(
                 baseline=_(task.baseline_label),
                 loss=task.baseline(experiment.length),
                 solved=_(task.solved.sentence),
             )
         )
         batch = task.sample(np.random.default_rng(experiment.seed), experiment.length, 1)
+        picture = task.picture(batch, 0)
+        if picture is not None:
+            st.image(
+                np.kron(picture, np.ones((16, 16))),
+                _("The digit, before it is cut into a sequence"),
+                clamp=True,
+            )
         inputs, marks = batch.inputs[:, 0], batch.marks[0].tolist()
         st.plotly_chart(
             sample_figure(inputs, task.channels(), marks, task.answer(batch, 0)),
@@ -80,7 +87,7 @@ def _answer(jobs: Jobs, job_id: str, run: Run) -> None:
             n=answer["sequences"], loss=answer["loss"]
         )
         if answer["accuracy"] is not None:
-            text += _("; {share:.2%} {label}").format(
+            text += _("; {label}: {share:.2%}").format(
                 share=answer["accuracy"], label=_(task.accuracy_label or "")
             )
         st.markdown(text + ".")

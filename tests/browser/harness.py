@@ -65,6 +65,7 @@ def summary(name: str = "run", **changes: Any) -> dict[str, Any]:
         "solved_at": None,
         "solved_sentence": "A validation loss below 0.01 counts as solved.",
         "clip": {"mode": "norm", "measure": "norm", "scope": "all parameters"},
+        "made_steps": 0,
         "clipped_steps": 0,
         "clipped_share": 0.0,
         "steps_per_second": 96.0,
@@ -195,7 +196,8 @@ class Feed:
             with np.errstate(invalid="ignore"):
                 clipped = int((before > self.run.arrays["threshold"][:until]).sum())
             share = clipped / until if until else 0.0
-            self.summary |= {"step": until, "clipped_steps": clipped, "clipped_share": share, **fields}
+            self.summary |= {"step": until, "made_steps": until, "clipped_steps": clipped}
+            self.summary |= {"clipped_share": share, **fields}
             self.version += 1
             self.changed.notify_all()
 

@@ -144,6 +144,19 @@ def test_the_root_leads_to_the_page_and_keeps_the_settings(address: str, visitor
     expect(button(page, "Train")).to_be_visible()
 
 
+def test_the_page_follows_the_end_of_a_run_and_tests_it_on_fresh_sequences(
+    address: str, visitor: Callable[[], Page]
+) -> None:
+    page = visitor()
+    page.goto(f"{address}/train?task=adding&length=5&hidden=4&steps=400")
+    button(page, "Train").click()
+    becomes(page, "finished")
+    expect(button(page, "Stop")).to_be_disabled()
+    button(page, "Test on 10,000 fresh sequences").click()
+    answer = page.get_by_text("On 10,000 fresh sequences the loss is", exact=False)
+    expect(answer).to_be_visible(timeout=PATIENCE)
+
+
 def test_a_run_that_explodes_ends_as_diverged_and_stays_drawn(
     address: str, visitor: Callable[[], Page]
 ) -> None:

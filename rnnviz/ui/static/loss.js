@@ -96,7 +96,7 @@ export class LossPane extends LinePane {
   readout(step) {
     const { losses, validation, text } = this.view;
     const i = step === null ? losses.length - 1 : losses.nearest(step);
-    const j = step === null ? validation.length - 1 : validation.nearest(step);
+    const j = step === null ? validation.length - 1 : validation.upTo(step);
     write(this.values.training, i < 0 ? "" : lossText(losses.values.loss[i], text));
     write(this.values.validation, j < 0 ? "" : lossText(validation.values.loss[j], text));
     write(this.at, i < 0 ? "" : fill(text.at_step, { step: integer(losses.step[i]) }));

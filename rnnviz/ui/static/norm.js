@@ -102,7 +102,7 @@ export class NormPane extends LinePane {
     if (run && this.#clips(this.view)) {
       sentences.push(run.clipped_steps > 0
         ? fill(text.norm_clipped, {
-          share: percent(run.clipped_share), clipped: integer(run.clipped_steps), step: integer(run.step) })
+          share: percent(run.clipped_share), clipped: integer(run.clipped_steps), made: integer(run.made_steps) })
         : text.norm_never);
     }
     const template = Number.isNaN(threshold[n]) ? text.norm_now_none

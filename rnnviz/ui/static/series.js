@@ -104,6 +104,12 @@ export class Series {
   nearest(step) {
     return nearest(this.step, step);
   }
+
+  /** Index of the last row at or before a training step; -1 when there is none. */
+  upTo(step) {
+    const i = nearest(this.step, step);
+    return i >= 0 && this.step[i] > step ? i - 1 : i;
+  }
 }
 
 /** Columns of the heat map: one Int16Array of R codes for each training step kept. */
