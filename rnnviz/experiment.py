@@ -37,7 +37,7 @@ class Problem:
     allowed: str
 
     def __str__(self) -> str:
-        return f"{self.field}: got {_short(self.value)}; {self.allowed}"
+        return f"{self.field[:60]}: got {_short(self.value)}; {self.allowed}"
 
 
 class ExperimentError(ValueError):
@@ -236,7 +236,7 @@ class Experiment(BaseModel):
         """The inverse of to_json; raises ExperimentError."""
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             values = None
         if not isinstance(values, dict):
             raise ExperimentError([Problem("experiment", text, "a JSON object of its fields is needed.")])

@@ -101,7 +101,7 @@ def advance(state: State, seconds: float | None = None, steps: int | None = None
     deadline = None if seconds is None else time.monotonic() + seconds
     last = state.experiment.steps if steps is None else min(state.step + steps, state.experiment.steps)
     recorder = Recorder(state.experiment)
-    with one_thread():
+    with repeatable():
         if state.validated < 0:
             _validate(state, recorder)
         while state.step < last:
@@ -117,16 +117,23 @@ def validation_interval(steps: int) -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums depend on how many threads share them: a run uses one, so that its bytes can be repeated."""
-    before = torch.get_num_threads()
-    if before != 1:
+def repeatable() -> Iterator[None]:
+    """Settings of this process that would change a run's bytes, put aside while it computes.
+
+    Sums depend on how many threads share them, products on how many bits they are allowed to drop.
+    """
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    if threads != 1:
         torch.set_num_threads(1)
+    if precision != "highest":
+        torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        if before != 1:
-            torch.set_num_threads(before)
+        if threads != 1:
+            torch.set_num_threads(threads)
+        if precision != "highest":
+            torch.set_float32_matmul_precision(precision)
 
 
 def _step(state: State, recorder: Recorder) -> None:

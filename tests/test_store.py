@@ -674,9 +674,9 @@ def test_the_oldest_ended_runs_make_room(store):
         for run, updated in zip(ids, (50.0, 10.0, 20.0, 30.0, 40.0), strict=True):
             connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(updated=updated))
     limits = {"max_age": 1e12}
-    assert store.prune(max_bytes=5 * each, **limits) == []
-    assert store.prune(max_bytes=5 * each - 1, **limits) == [ids[2]]
-    assert store.prune(max_bytes=2 * each, **limits) == [ids[3], ids[4]]
+    assert store.prune(max_bytes=4 * each, **limits) == []
+    assert store.prune(max_bytes=4 * each - 1, **limits) == [ids[2]]
+    assert store.prune(max_bytes=each, **limits) == [ids[3], ids[4]]
     assert {run.id for run in store.runs()} == {ids[0], ids[1]}
     assert store.prune(max_bytes=0, **limits) == [ids[0]], "what is active stays, whatever its size"
     assert store.run(ids[1]) is not None
@@ -1107,3 +1107,19 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=40, stateful_step_count=25)
+
+
+def test_a_run_may_replace_those_of_its_owner_and_no_others(store):
+    mine, others = store.create(Experiment(), "me"), store.create(Experiment(), "them")
+    new = store.create(Experiment(), "me", replaces=[mine, others, "nobody"])
+    assert [store.run(run).command for run in (mine, others, new)] == ["stop", "go", "go"]
+
+
+def test_a_large_run_under_way_costs_no_ended_run_its_place(store):
+    ended = store.create(Experiment())
+    store.move(ended, "stopped")
+    active = store.create(Experiment())
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).where(RUNS.c.id == active).values(bytes=10**12))
+    assert store.prune() == []
+    assert store.run(ended) is not None

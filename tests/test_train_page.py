@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from rnnviz.cells import CELLS
 from rnnviz.experiment import Experiment
+from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store, owner_hash
 from rnnviz.tasks import TASKS
 from rnnviz.ui import services
@@ -225,3 +227,34 @@ def test_the_interface_shows_the_page_without_torch(tmp_path: Path) -> None:
 def test_nothing_but_the_main_thread_is_left_behind(store: Store) -> None:
     page()
     assert not [t for t in threading.enumerate() if t.name == "rnnviz-supervisor"]
+
+
+def test_a_click_that_was_interrupted_leaves_no_run_behind(store: Store) -> None:
+    """Streamlit may stop a script between any two lines; here between queueing a run and showing it."""
+    app = page()
+    app.button(key="train").click().run()
+    (first,) = store.runs()
+    lost = store.create(Experiment(), first.owner)
+    app.session_state["started"] = [first.id, lost]
+    app.button(key="train").click().run()
+    newest, *others = store.runs()
+    assert {run.command for run in others} == {"stop"}
+    assert newest.command == "go"
+    assert link(app)["run"] == newest.id
+
+
+def test_settings_that_are_not_those_of_the_run_are_pointed_out(store: Store) -> None:
+    app = page()
+    app.button(key="train").click().run()
+    assert not any("no longer those of the run" in c.value for c in app.caption)
+    app.selectbox(key="knob_cell").select("tanh").run()
+    assert any("no longer those of the run" in c.value for c in app.caption)
+
+
+def test_a_run_of_another_version_is_a_sentence(store: Store) -> None:
+    run = store.create(Experiment())
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).values(experiment='{"version": 2}'))
+    app = page(run=run)
+    assert not app.exception
+    assert "another version of this program" in app.warning[0].value

@@ -676,3 +676,16 @@ def test_a_run_under_way_is_not_done():
     assert not state.done
     advance(state, steps=1)
     assert state.done
+
+
+def test_a_process_that_computes_with_fewer_bits_makes_the_same_run():
+    reference = begin(small())
+    advance(reference)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        state = begin(small())
+        advance(state)
+        assert torch.get_float32_matmul_precision() == "medium", "and keeps its setting"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert weights_of(state) == weights_of(reference)

@@ -320,12 +320,13 @@ def test_a_change_that_waits_while_the_run_is_queued_holds_from_the_first_step(s
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_run_that_fills_the_store_is_stopped_with_a_sentence(store, monkeypatch):
+@pytest.mark.parametrize("seconds", [0.0, LONG])
+def test_a_run_that_fills_the_store_is_stopped_with_a_sentence(store, monkeypatch, seconds):
     run = store.create(EXPERIMENT)
     monkeypatch.setattr(worker, "MAX_RUN_BYTES", 12_000)
     ways = []
     while not row_of(store, run).ended:
-        ways.append(work(store, run, seconds=0.0))
+        ways.append(work(store, run, seconds))
     assert ways == ["time"] * (len(ways) - 1) + ["full"]
     row = row_of(store, run)
     assert 3 < row.step < 24

@@ -34,6 +34,8 @@ SERVER_SILENCE = 6.0  # a server not heard for this long is gone
 PRUNE_SECONDS = 300.0
 MEMORY_SHARE = 0.7  # of the machine's memory, divided among the workers
 
+GONE = "The worker did not find the run in the store: the database may have been moved or deleted."
+
 log = logging.getLogger("rnnviz.engine")
 logging.getLogger("distributed").setLevel(logging.ERROR)
 
@@ -71,7 +73,7 @@ def workers(url: str) -> Iterator[Client]:
         "distributed.worker.preload": ["rnnviz.runs.worker"],  # torch is there before the first slice
         "distributed.worker.profile.enabled": False,
         "distributed.scheduler.allowed-failures": 0,  # lost slices go on from the store, not by retry
-        "distributed.scheduler.worker-ttl": "60s",
+        "distributed.scheduler.worker-ttl": "30s",
         "distributed.admin.tick.limit": "30s",
     }
     with dask.config.set(settings), LocalCluster(
@@ -133,14 +135,15 @@ class Scheduler:
         """Take back finished slices; a lost one makes its run or job wait for another."""
         for key, future in [(k, f) for k, f in self.in_flight.items() if f.done()]:
             del self.in_flight[key]
-            if future.status == "finished":
+            if future.status == "finished" and future.result() != "gone":
                 continue
             error = future.exception() if future.status == "error" else None
             if isinstance(error, FencedError):
                 continue  # the run was deleted or moved on; whoever did that has seen to it
             kind, target = key.split(":", 1)
             log.warning("slice of %s lost: %r", target, error)
-            (self.store if kind == "run" else self.jobs).lost(target, _reason(error))
+            reason = GONE if future.status == "finished" else _reason(error)
+            (self.store if kind == "run" else self.jobs).lost(target, reason)
 
 
 def _reason(error: BaseException | None) -> str:

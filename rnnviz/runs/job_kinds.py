@@ -16,7 +16,7 @@ import numpy as np
 
 from ..tasks import TASKS
 from ..tasks.task import GeneratedTask
-from ..training import one_thread
+from ..training import repeatable
 from .jobs import Jobs
 from .state import from_bytes
 from .store import Store
@@ -57,7 +57,7 @@ def evaluate(store: Store, request: Mapping[str, Any], partial: bytes | None) ->
             batch = task.validation_batch(length)
             wanted = batch.inputs.shape[1]
         size = batch.inputs.shape[1]
-        with one_thread():
+        with repeatable():
             loss, outputs = state.network.evaluate(batch)
         accuracy = task.accuracy(outputs, batch)
         done["sequences"] += size

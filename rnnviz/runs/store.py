@@ -125,6 +125,11 @@ def owner_hash(token: str | None) -> str | None:
     return hashlib.sha256(token.encode()).hexdigest() if token else None
 
 
+def new_id() -> str:
+    """An id that nobody can guess."""
+    return secrets.token_urlsafe(16)
+
+
 class Store:
     """One database. Safe to share between threads; every process opens its own."""
 
@@ -159,11 +164,23 @@ class Store:
 
     # Runs as their owners see them ------------------------------------------------------------------
 
-    def create(self, experiment: Experiment, owner: str | None = None) -> str:
-        """Queue a run and return its id, which nobody can guess. `owner` is the token's hash."""
+    def create(
+        self, experiment: Experiment, owner: str | None = None, run: str | None = None,
+        replaces: Sequence[str] = (),
+    ) -> str:  # fmt: skip
+        """Queue a run and return its id, which nobody can guess. `owner` is the token's hash.
+
+        The runs of the same owner that it `replaces` are told to stop in the same transaction. A caller that
+        may be interrupted at any moment makes the id itself, with `new_id`, and remembers it first.
+        """
         now = time.time()
-        run = secrets.token_urlsafe(16)
+        run = run or new_id()
         with self.write() as connection:
+            connection.execute(
+                sa.update(RUNS)
+                .where(RUNS.c.id.in_(replaces), RUNS.c.owner == owner, RUNS.c.state.not_in(ENDED))
+                .values(command="stop")
+            )
             connection.execute(
                 sa.insert(RUNS).values(
                     id=run, created=now, updated=now, owner=owner, experiment=experiment.to_json(),
@@ -367,12 +384,15 @@ class Store:
                     JOBS.c.state.not_in(("queued", "running")), JOBS.c.updated < time.time() - max_age
                 )
             )
+            # Runs under way do not count: no ended run should have to go for them.
             kept = connection.execute(
-                sa.select(RUNS.c.id, RUNS.c.state, RUNS.c.updated, RUNS.c.bytes).order_by(RUNS.c.updated)
+                sa.select(RUNS.c.id, RUNS.c.updated, RUNS.c.bytes)
+                .where(RUNS.c.state.in_(ENDED))
+                .order_by(RUNS.c.updated)
             ).all()
             total = sum(row.bytes for row in kept)
             for row in kept:
-                if row.state in ENDED and (row.updated < time.time() - max_age or total > max_bytes):
+                if row.updated < time.time() - max_age or total > max_bytes:
                     gone.append(row.id)
                     total -= row.bytes
             _delete(connection, gone)

@@ -83,7 +83,8 @@ def _widget(name: str, value: Any) -> Any:
     if field.annotation is int:
         return st.number_input(label, int(low or 0), int(high or 0), key=key, help=text, step=_step(name))
     exclusive = any(hasattr(c, "gt") for c in field.metadata)
-    smallest = 1e-9 if exclusive else float(low or 0)
+    # An exclusive bound is 0; a smaller number than usual may still come from a link.
+    smallest = min(1e-9, value) if exclusive else float(low or 0)
     return st.number_input(
         label, smallest, float(high or 0), key=key, help=text, format="%.4g",
         step=_logarithmic_step(value) if shown.logarithmic else 0.1 if name == "gain" else 1.0,

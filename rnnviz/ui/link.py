@@ -93,9 +93,9 @@ def run(store: Store) -> Run | None:
     return None if shown is None else store.run(shown)
 
 
-def show(run: Run | str | None) -> None:
-    """Put another run on show."""
-    st.session_state[_RUN] = run.id if isinstance(run, Run) else run
+def show(run: str | None) -> None:
+    """Put another run on show, by its id."""
+    st.session_state[_RUN] = run
 
 
 def write() -> None:

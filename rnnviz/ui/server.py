@@ -31,7 +31,10 @@ async def lifespan(_: Any) -> AsyncIterator[None]:
 
 
 def routes() -> list[BaseRoute]:
-    """Our routes, below the server's base path."""
+    """Our routes, below the server's base path. A store that cannot be used ends the start in a sentence."""
+    trouble = services.trouble()
+    if trouble:
+        raise SystemExit(trouble)
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return [
         Route(stream_path(base, "{run}"), stream_endpoint(Feeds(services.store))),

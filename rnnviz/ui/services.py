@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from ..runs.store import Store
+import sqlalchemy as sa
+
+from ..runs.schema import NewerStoreError
+from ..runs.store import Store, store_url
 from ..runs.supervisor import Supervisor
 
 _lock = threading.Lock()
@@ -21,6 +24,21 @@ def store() -> Store:
             _supervisor = Supervisor(_store)
             _supervisor.start()
         return _store
+
+
+def trouble() -> str | None:
+    """Why the store cannot be used, in one sentence, or None."""
+    url = store_url()
+    if url in ("sqlite://", "sqlite:///:memory:"):
+        return "RNNVIZ_STORE: a store in memory cannot be shared with the engine; name a file or a database."
+    try:
+        Store(url).close()
+    except NewerStoreError as error:
+        return str(error)
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        first = str(error).splitlines()[0]
+        return f"The store cannot be opened: {first} (RNNVIZ_STORE names it, or rnnviz.db in this folder)."
+    return None
 
 
 def close() -> None:

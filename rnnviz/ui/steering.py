@@ -7,17 +7,18 @@ The store keeps only the token's hash, and every order is checked against it her
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 
 import streamlit as st
 
 from ..experiment import Experiment
-from ..runs.store import ACTIVE, Run, Store, StoreFullError, owner_hash
+from ..runs.store import ACTIVE, Run, Store, StoreFullError, new_id, owner_hash
 from . import link
 from .live import Heard
 from .text import _
 
 MAX_ACTIVE = 16  # runs that one browser may have under way
-_OWNER, _FALLBACK, _NOTE = "owner", "fallback", "steering_note"
+_OWNER, _FALLBACK, _NOTE, _STARTED = "owner", "fallback", "steering_note", "started"
 
 
 def owner() -> str:
@@ -37,7 +38,8 @@ def hear(store: Store, heard: Heard, drawn: Run | None, now: Run | None) -> None
         before = owner() if _OWNER in st.session_state else None
         st.session_state[_OWNER] = heard.owner
         if before is not None:
-            store.adopt(before, owner())
+            with suppress(StoreFullError):
+                store.adopt(before, owner())
         st.rerun()
     if heard.unreachable is not None and heard.unreachable != fallback():
         st.session_state[_FALLBACK] = heard.unreachable
@@ -85,25 +87,35 @@ def note(store: Store, experiment: Experiment, run: Run | None) -> None:
 
 
 def _train(store: Store, experiment: Experiment) -> None:
-    before = link.run(store)
-    replaced = before if before is not None and not before.ended and owns(before) else None
-    others = [run for run in store.runs(ACTIVE, owner=owner()) if replaced is None or run.id != replaced.id]
-    if len(others) >= MAX_ACTIVE:
+    """Start a run in place of those that this session started before.
+
+    A further click may interrupt this anywhere between two lines, so the id stands in the session before the
+    run stands in the store: whatever happens, the next click knows what to stop.
+    """
+    shown = link.run_id()
+    before = [*st.session_state.get(_STARTED, ()), *([shown] if shown else [])]
+    if len([run for run in store.runs(ACTIVE, owner=owner()) if run.id not in before]) >= MAX_ACTIVE:
         st.session_state[_NOTE] = _("You have {n} runs under way; wait for one to end or stop one.").format(
             n=MAX_ACTIVE
         )
         return
+    run = new_id()
+    st.session_state[_STARTED] = [*before, run]
     try:
-        link.show(store.create(experiment, owner()))
-        if replaced is not None:  # only now, when there is a new one
-            store.command(replaced.id, "stop")
+        store.create(experiment, owner(), run, replaces=before)
     except StoreFullError as error:
         st.session_state[_NOTE] = str(error)
+        return
+    link.show(run)
+    st.session_state[_STARTED] = [run]
 
 
 def _stop(store: Store) -> None:
     run = link.run(store)
     if run is None or not owns(run):
         st.session_state[_NOTE] = _("Only the browser that started a run can stop it.")
-    else:
+        return
+    try:
         store.command(run.id, "stop")
+    except StoreFullError as error:
+        st.session_state[_NOTE] = str(error)

@@ -135,6 +135,8 @@ class Feeds:
         feed = self.feeds.setdefault(row.id, Feed(self.store(), row.id, row.step - 1))
         queue = feed.join()  # before the overview is made, so that nothing falls between the two
         try:
+            if self.viewers > MAX_VIEWERS:  # many came at once
+                return
             # The feed's own words where it has some: they may be newer than the row.
             yield _event("run", feed.summary or await anyio.to_thread.run_sync(_summary, feed.store, row))
             shown = await anyio.to_thread.run_sync(overview_of, feed.store, row.id, after)

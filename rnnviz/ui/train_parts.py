@@ -11,12 +11,13 @@ import streamlit as st
 from ..experiment import Experiment, Problem
 from ..plots.sample import sample_figure
 from ..runs.jobs import OPEN, Jobs
-from ..runs.store import Run, Store
+from ..runs.store import Run, Store, StoreFullError
 from ..tasks import TASKS
 from ..tasks.task import GeneratedTask
 from .text import _
 
 FRESH_SEQUENCES = 10_000
+MOST_PROBLEMS = 10
 _JOB = "verdict_job"
 
 
@@ -51,7 +52,10 @@ def task_card(experiment: Experiment) -> None:
 def problem_list(problems: Sequence[Problem]) -> None:
     """What could not be used, named one by one."""
     if problems:
-        st.warning("\n".join(f"- {_plain(str(problem))}" for problem in problems))
+        told = [f"- {_plain(str(problem))}" for problem in problems[:MOST_PROBLEMS]]
+        if len(problems) > MOST_PROBLEMS:
+            told.append(_("- and {n} more").format(n=len(problems) - MOST_PROBLEMS))
+        st.warning("\n".join(told))
 
 
 def verdict(store: Store, run: Run | None) -> None:
@@ -63,7 +67,10 @@ def verdict(store: Store, run: Run | None) -> None:
     request = {"run": run.id, "step": run.step, "sequences": FRESH_SEQUENCES}
     jobs = Jobs(store)
     if st.button(_("Test on {n:,} fresh sequences").format(n=FRESH_SEQUENCES), key="fresh"):
-        st.session_state[_JOB] = (run.id, jobs.ask("evaluate", request))
+        try:
+            st.session_state[_JOB] = (run.id, jobs.ask("evaluate", request))
+        except StoreFullError as error:
+            st.warning(str(error))
     asked = st.session_state.get(_JOB)
     if asked is None or asked[0] != run.id:
         return
@@ -95,4 +102,7 @@ def _answer(jobs: Jobs, job_id: str, run: Run) -> None:
 
 def _plain(text: str) -> str:
     """What came from a link, shown as it is and never as markup."""
-    return "".join("\\" + c if c in "\\`*_{}[]()#+-!|<>$:~" else c for c in text)
+    line = " ".join(text.split())
+    return "".join(
+        "\\" + c if c in "\\`*_{}[]()#+-!|<>$:~" else f"{c}\u2060" if c in ".@" else c for c in line
+    )
