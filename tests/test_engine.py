@@ -21,7 +21,7 @@ from distributed import KilledWorker
 from rnnviz.experiment import Experiment
 from rnnviz.recording import concatenate
 from rnnviz.runs.chunk import decode
-from rnnviz.runs.engine import Scheduler, _loop, _reason, cores
+from rnnviz.runs.engine import GONE, Scheduler, _loop, _reason, cores
 from rnnviz.runs.jobs import Jobs
 from rnnviz.runs.lock import EngineRunningError, engine_lock
 from rnnviz.runs.schema import PROCESSES, RUNS, STATES
@@ -408,11 +408,15 @@ class Slice:
 
     status = "finished"
 
-    def __init__(self, target: str, error: BaseException | None = None) -> None:
-        self.target, self.error, self.over = target, error, False
+    def __init__(self, target: str) -> None:
+        self.target, self.over, self.outcome = target, False, "time"
+        self.error: BaseException | None = None
 
     def done(self) -> bool:
         return self.over
+
+    def result(self) -> str:
+        return self.outcome
 
     def exception(self) -> BaseException | None:
         return self.error
@@ -439,11 +443,11 @@ class Workers:
         self.sent.append(Slice(target))
         return self.sent[-1]
 
-    def come_back(self, error: BaseException | None = None) -> list[str]:
+    def come_back(self, error: BaseException | None = None, outcome: str = "time") -> list[str]:
         """Every slice under way ends; their targets in the order of sending."""
         ended, self.sent = self.sent, []
         for slice_ in ended:
-            slice_.over, slice_.error = True, error
+            slice_.over, slice_.error, slice_.outcome = True, error, outcome
             slice_.status = "error" if error is not None else "finished"
         return [slice_.target for slice_ in ended]
 
@@ -494,6 +498,19 @@ def test_a_slice_that_was_fenced_off_is_no_failure_and_a_lost_one_is(quiet_store
     scheduler.turn()
     row = row_of(quiet_store, run)
     assert (row.failures, row.epoch, row.state) == (1, 4, "running"), "behind a new fence, and sent again"
+
+
+def test_workers_that_do_not_find_a_run_have_lost_it(quiet_store):
+    """As when they open another store: the run would be handed out for ever."""
+    workers = Workers(1)
+    scheduler = Scheduler(quiet_store, workers)
+    run = quiet_store.create(TINY)
+    for _ in range(3):
+        scheduler.turn()
+        assert workers.come_back(outcome="gone") == [run]
+    scheduler.turn()
+    assert (row_of(quiet_store, run).state, row_of(quiet_store, run).message) == ("failed", GONE)
+    assert workers.sent == []
 
 
 def test_a_stop_for_a_run_whose_slice_is_under_way_is_left_to_the_slice(quiet_store):
