@@ -6,6 +6,10 @@ import json
 from collections.abc import Sequence
 
 import numpy as np
+
+# Not used here: Plotly looks for pandas among the loaded modules, and finds half of it while Streamlit loads
+# it in another thread. Importing it waits until it is whole.
+import pandas  # noqa: F401
 import streamlit as st
 
 from ..experiment import Experiment, Problem
