@@ -329,15 +329,16 @@ def test_a_run_survives_the_death_of_the_engine(tmp_path):
             return row_of(store, run).ended and row_of(store, waiting).ended
 
         wait_until(done, PATIENCE)
-        assert_repeatable(store, run)
-        assert_repeatable(store, waiting)
-        assert row_of(store, run).epoch > before.epoch + 1, "what the dead engine left is fenced off"
-        engine.workers()
         assert engine.process.poll() is None
+        engine.workers()
         store.leave("web")
         wait_until(engine.gone, PATIENCE)
         assert engine.process.returncode == 0
         assert store.heard("engine", 60.0) == []
+
+        assert_repeatable(store, run)
+        assert_repeatable(store, waiting)
+        assert row_of(store, run).epoch > before.epoch + 1, "what the dead engine left is fenced off"
     finally:
         engine.end()
         store.close()

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -506,7 +507,16 @@ def _connect(url: str) -> Engine:
             connection.isolation_level = None
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")  # first: switching to WAL may have to wait
-            cursor.execute("PRAGMA journal_mode=WAL")
+            deadline = time.monotonic() + BUSY_MS / 1000
+            while True:
+                try:
+                    cursor.execute("PRAGMA journal_mode=WAL")
+                    break
+                except sqlite3.OperationalError:
+                    # Two who switch a new database at once: SQLite refuses one of them without waiting.
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
             cursor.execute("PRAGMA synchronous=NORMAL")
             cursor.close()
 
