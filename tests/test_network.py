@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from rnnviz.bptt import run_forward
 from rnnviz.cells import CELLS
 from rnnviz.clipping import SCOPES
 from rnnviz.experiment import Experiment
@@ -156,6 +157,27 @@ def test_a_copied_network_still_reads_its_flat_vector(copied):
     assert network.evaluate(TASKS["digits_rows"].validation_batch(8))[0] == pytest.approx(np.log(10))
 
 
+@pytest.mark.parametrize("task", ["digits_rows", "copying"], ids=["answer at the end", "at every step"])
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_evaluating_a_part_of_the_batch_at_a_time_changes_nothing(task, at_once, monkeypatch):
+    experiment = small(task=task, cell="lstm")
+    network, batch = Network(experiment), TASKS[task].validation_batch(experiment.length)
+    loss, outputs = network.evaluate(batch)
+    seen = []
+
+    def spy(cell, weights, inputs):
+        seen.append(inputs.shape[1])
+        return run_forward(cell, weights, inputs)
+
+    monkeypatch.setattr("rnnviz.network.run_forward", spy)
+    monkeypatch.setattr("rnnviz.network.EVALUATE_NUMBERS", at_once * len(batch.inputs) * 4 * H)
+    again, parts = network.evaluate(batch)
+    count = batch.inputs.shape[1]
+    assert seen == [min(at_once, count - start) for start in range(0, count, at_once)]
+    assert again == pytest.approx(loss, rel=1e-13)
+    np.testing.assert_allclose(parts, outputs, rtol=1e-13, atol=1e-15)
+
+
 # First weights
 
 
@@ -223,6 +245,9 @@ def test_twins_that_differ_in_one_thing_share_every_other_number():
     peephole = Network(small(cell="lstm_peephole", initialization="orthogonal")).parameters
     assert all(torch.equal(peephole[name], weight) for name, weight in plain.items())
     assert torch.equal(Network(small(cell="tanh")).flat, Network(small(cell="relu")).flat)
+    coupled = Network(small(cell="lstm_coupled", initialization="orthogonal")).parameters
+    for name, weight in coupled.items():  # f, g and o of two LSTMs
+        assert torch.equal(plain[name][H:] if name.startswith("rnn") else plain[name], weight)
     for cell in CELLS:
         assert torch.equal(
             Network(small(cell=cell)).parameters["out.weight"], Network(small()).parameters["out.weight"]

@@ -424,6 +424,22 @@ def test_too_many_viewers(store, monkeypatch):
     watching(scene)
 
 
+def test_too_many_viewers_at_the_same_moment(store, monkeypatch):
+    """All of them were let in before the first was counted."""
+    run = begun(store, piece(0))
+    monkeypatch.setattr(stream, "MAX_VIEWERS", 2)
+
+    async def scene() -> None:
+        feeds = Feeds(lambda: store)
+        row = store.run(run)
+        viewers = [feeds.events(row, -1) for _ in range(4)]
+        first = await asyncio.gather(*(anext(viewer, None) for viewer in viewers))
+        assert [block is None for block in first] == [False, False, True, True]
+        assert feeds.viewers == 2
+
+    watching(scene)
+
+
 # Many, slow and late viewers
 
 
