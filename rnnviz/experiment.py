@@ -19,9 +19,10 @@ from .cells import CELLS
 from .clipping import CLIPPINGS, SCOPES
 from .initialization import INITIALIZATIONS
 from .optimizers import OPTIMIZERS
-from .tasks import TASKS
+from .tasks import LARGEST_POOL, TASKS
 
 PRECISIONS = {"float32": "float32", "float64": "float64"}
+UNTIL = {"steps": "all steps are made", "solved": "the task is solved"}
 #: The version of a link that names none, now and for ever: later versions write theirs.
 FIRST_VERSION = 1
 #: The fields that may change while a run is under way.
@@ -114,6 +115,12 @@ class Experiment(BaseModel):
         "Length T", "Task", "How far apart cause and effect can be: the T of the task's definition.", 0,
         ge=1, le=2000,
     )  # fmt: skip
+    train_size: int = _knob(
+        "Training sequences", "Task",
+        "How many sequences there are to learn from, gone through again and again in a new order. "
+        "Few of them are learned by heart. 0 means as many as there are.",
+        0, ge=0, le=LARGEST_POOL,
+    )  # fmt: skip
     cell: str = _knob(
         "Cell", "Network", "How the network carries its memory from one time step to the next.", "gru",
         {c.name: c.label for c in CELLS.values()},
@@ -166,6 +173,10 @@ class Experiment(BaseModel):
     )
     batch: int = _knob("Batch size", "Training", "Sequences averaged in one update.", 64, ge=1, le=1024)
     steps: int = _knob("Steps", "Training", "Updates until the run ends.", 2000, ge=1, le=1_000_000)
+    until: str = _knob(
+        "Stop when", "Training", "When the run is over. A run that diverges is over in any case.", "steps",
+        UNTIL,
+    )  # fmt: skip
     seed: int = _knob(
         "Seed", "Training", "Decides the first weights and the order of the data. Same seed, same run.", 0,
         ge=0, le=2**32 - 1,
@@ -254,7 +265,7 @@ class Experiment(BaseModel):
                 else getattr(Experiment() if name == "task" else default, name)
             )
             if value != usual:
-                query[name] = _changes_to_text(value) if name == "changes" else _to_text(value)
+                query[name] = _changes_to_text(value) if name == "changes" else value_to_text(value)
         return query
 
     @classmethod
@@ -266,7 +277,7 @@ class Experiment(BaseModel):
         values: dict[str, Any] = {"version": FIRST_VERSION}
         for name in cls.model_fields:
             if name in query:
-                values[name] = _from_text(name, query[name])
+                values[name] = value_from_text(name, query[name])
         problems: list[Problem] = []
         while True:
             try:
@@ -340,6 +351,20 @@ def complaint(name: str, value: Any) -> str | None:
     return None if (low < value if exclusive else low <= value) and value <= high else allowed(name)
 
 
+def without_say(values: Mapping[str, Any]) -> frozenset[str]:
+    """The knobs that change nothing beside these values of the others (task, cell, initialization, clip)."""
+    silent = set()
+    if TASKS[values["task"]].fixed_length is not None:
+        silent.add("length")
+    if not INITIALIZATIONS[values["initialization"]].uses_gain:
+        silent.add("gain")
+    if CELLS[values["cell"]].forget_gate is None:
+        silent.add("forget_bias")
+    if not CLIPPINGS[values["clip"]].uses_threshold:
+        silent |= {"clip_threshold", "clip_scope"}
+    return frozenset(silent)
+
+
 def _cross_field_problems(e: Experiment) -> list[Problem]:
     problems = []
     for name in KNOBS:
@@ -355,6 +380,9 @@ def _cross_field_problems(e: Experiment) -> list[Problem]:
     elif not task.min_length <= e.length <= task.max_length:
         span = f"from {task.min_length} to {task.max_length}"
         problems.append(Problem("length", e.length, f"the task {e.task} takes a whole number {span}."))
+    if e.train_size > task.most_sequences:
+        sentence = f"the task {e.task} has {task.most_sequences:,} training sequences; 0 takes all of them."
+        problems.append(Problem("train_size", e.train_size, sentence))
     if e.forget_bias is not None and cell.forget_gate is None:
         having = ", ".join(c.name for c in CELLS.values() if c.forget_gate)
         sentence = f"the cell {e.cell} has no forget gate (these have: {having})."
@@ -402,15 +430,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _to_text(value: Any) -> str:
+def value_to_text(value: Any) -> str:
+    """A value as a link writes it; nothing at all for None."""
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _changes_to_text(changes: tuple[Change, ...]) -> str:
-    return ",".join(f"{c.step}:{c.field}:{_to_text(c.value)}" for c in changes)
+    return ",".join(f"{c.step}:{c.field}:{value_to_text(c.value)}" for c in changes)
 
 
-def _from_text(name: str, text: str) -> Any:
+def value_from_text(name: str, text: str) -> Any:
     """A query value as the field wants it; what cannot be read is passed on for validation to name."""
     if name == "changes":
         rows = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .bptt import Tape, Weights, backpropagate, run_forward, unroll
-from .cells import CELLS, Cell
+from .cells import CELLS, Cell, Step
 from .experiment import Experiment
 from .initialization import INITIALIZATIONS
 from .losses import LOSSES
@@ -131,15 +131,23 @@ class Network:
         return torch.from_numpy(batch.inputs.astype(real)), torch.from_numpy(targets)
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch) -> tuple[float, np.ndarray]:
-        """Loss and outputs, forward only, a part of the batch at a time so that memory stays bounded."""
+    def evaluate(
+        self, batch: Batch, see: Callable[[int, int, Step], None] | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Loss and outputs, forward only, a part of the batch at a time so that memory stays bounded.
+
+        `see` is shown every step on the way: the number of the part's first sequence, t from 0, the step.
+        """
         inputs, targets = self.tensors(batch)
         T, B, _ = inputs.shape
         at_once = max(1, EVALUATE_NUMBERS // (T * len(self.weights["bias_hh"])))
         parts = []
         for start in range(0, B, at_once):
             h, last = [], None
-            for step in run_forward(self.cell, self.weights, inputs[:, start : start + at_once]):
+            part = inputs[:, start : start + at_once]
+            for t, step in enumerate(run_forward(self.cell, self.weights, part)):
+                if see is not None:
+                    see(start, t, step)
                 last = step.state[0]
                 if self.readout == "every":
                     h.append(last)

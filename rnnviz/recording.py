@@ -13,17 +13,31 @@ import numpy as np
 
 from .cells import CELLS
 from .experiment import Experiment
+from .tasks import TASKS
+
+#: Parts of the parameters whose gradients are measured apart, in the order of the columns.
+GROUPS = ("recurrent", "input", "output")
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """The record of n consecutive steps and of the m validations among them.
+    """The record of n consecutive steps and of the m looks at the validation set among them.
 
+    Of each step:
     step: (n,) updates made before; loss: (n,) of the training batch; norm_before, norm_after: (n,) the clip
     rule's measure of the gradient in its scope; threshold: (n,) NaN without clipping; learning_rate: (n,);
+    grad_norms: (n, 3) Euclidean norm of the gradient of each of GROUPS before clipping;
+    update_norm: (n,) of the change of all parameters by the step's update, NaN where none was made;
+    weight_norm: (n,) of all parameters before it;
     grad_hidden: (n, T) Euclidean norm of dL/dh_t of one sequence's loss, averaged over the batch;
-    grad_cell_state: the same for c_t, (n, 0) for cells without a memory;
-    validation_step, validation_loss, validation_accuracy: (m,), accuracy NaN where the task has none.
+    grad_cell_state: the same for c_t, (n, 0) for cells without a memory.
+
+    Of each look:
+    validation_step, validation_loss, validation_accuracy: (m,), accuracy NaN where the task has none;
+    saturated, dead: (m,) shares of gate values and of units, see `analysis.activity`;
+    spectrum: (m, K, 2) spectral radius and largest singular value of each gate's block of weight_hh and,
+    last, of the step Jacobian, see `analysis.spectrum`;
+    prediction: (m, P) outputs for the first validation sequence, (O,) or (T, O) in one row.
     """
 
     step: np.ndarray
@@ -32,11 +46,18 @@ class Chunk:
     norm_after: np.ndarray
     threshold: np.ndarray
     learning_rate: np.ndarray
+    grad_norms: np.ndarray
+    update_norm: np.ndarray
+    weight_norm: np.ndarray
     grad_hidden: np.ndarray
     grad_cell_state: np.ndarray
     validation_step: np.ndarray
     validation_loss: np.ndarray
     validation_accuracy: np.ndarray
+    saturated: np.ndarray
+    dead: np.ndarray
+    spectrum: np.ndarray
+    prediction: np.ndarray
     next_step: int  # the run's step after this chunk
     clipped: int  # clipped steps of the run up to here
 
@@ -49,45 +70,70 @@ class Chunk:
 
 
 class Recorder:
-    """Collects steps and validations into one chunk."""
+    """Collects steps and looks at the validation set into one chunk."""
 
     def __init__(self, experiment: Experiment) -> None:
+        cell, task = CELLS[experiment.cell], TASKS[experiment.task]
         self._dtype = np.dtype(experiment.precision)  # gradients are kept in the precision they were made in
         self._T = experiment.steps_per_sequence()
-        self._T_cell = self._T if "c" in CELLS[experiment.cell].states else 0
+        self._T_cell = self._T if "c" in cell.states else 0
+        self._matrices = len(cell.gates) + 1
+        self._outputs = task.output_size * (self._T if task.readout == "every" else 1)
         self._steps: list[tuple[float, ...]] = []
+        self._updates: dict[int, float] = {}  # by the row of the step
+        self._grad_norms: list[Sequence[float]] = []
         self._grad_hidden: list[np.ndarray] = []
         self._grad_cell: list[np.ndarray] = []
-        self._validations: list[tuple[float, float, float]] = []
+        self._looks: list[tuple[float, ...]] = []
+        self._spectra: list[np.ndarray] = []
+        self._predictions: list[np.ndarray] = []
 
     def step(
         self, *, step: int, loss: float, norm_before: float, norm_after: float, threshold: float,
-        learning_rate: float, grad_hidden: np.ndarray, grad_cell_state: np.ndarray | None,
+        learning_rate: float, weight_norm: float, grad_norms: Sequence[float], grad_hidden: np.ndarray,
+        grad_cell_state: np.ndarray | None,
     ) -> None:  # fmt: skip
-        """Record one training step; grad_hidden and grad_cell_state are (T,)."""
-        self._steps.append((step, loss, norm_before, norm_after, threshold, learning_rate))
+        """Record one training step; grad_norms is (3,), grad_hidden and grad_cell_state are (T,)."""
+        self._steps.append((step, loss, norm_before, norm_after, threshold, learning_rate, weight_norm))
+        self._grad_norms.append(grad_norms)
         self._grad_hidden.append(grad_hidden)
         if grad_cell_state is not None:
             self._grad_cell.append(grad_cell_state)
 
-    def validation(self, step: int, loss: float, accuracy: float | None) -> None:
-        """Record one look at the validation set."""
-        self._validations.append((step, loss, float("nan") if accuracy is None else accuracy))
+    def update(self, norm: float) -> None:
+        """Record the size of the update that the last recorded step led to."""
+        self._updates[len(self._steps) - 1] = norm
+
+    def look(
+        self, *, step: int, loss: float, accuracy: float | None, saturated: float, dead: float,
+        spectrum: np.ndarray, prediction: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Record one look at the validation set; spectrum is (K, 2), prediction (P,)."""
+        self._looks.append((step, loss, float("nan") if accuracy is None else accuracy, saturated, dead))
+        self._spectra.append(spectrum)
+        self._predictions.append(prediction)
 
     def chunk(self, next_step: int, clipped: int) -> Chunk:
         """Everything recorded, as arrays."""
-        table = np.array(self._steps, dtype=np.float64).reshape(-1, 6).T
-        seen = np.array(self._validations, dtype=np.float64).reshape(-1, 3).T
-        step, loss, norm_before, norm_after, threshold, learning_rate = table
-        n = len(self._steps)
+        steps = np.array(self._steps, dtype=np.float64).reshape(-1, 7).T
+        step, loss, norm_before, norm_after, threshold, learning_rate, weight_norm = steps
+        looks = np.array(self._looks, dtype=np.float64).reshape(-1, 5).T
+        seen, validation_loss, validation_accuracy, saturated, dead = looks
+        n, m = len(self._steps), len(self._looks)
         with np.errstate(over="ignore"):  # a norm past float32's range is recorded as infinite
             return Chunk(
                 step=step.astype(np.int64), loss=loss, norm_before=norm_before, norm_after=norm_after,
                 threshold=threshold, learning_rate=learning_rate,
+                grad_norms=np.array(self._grad_norms, dtype=np.float64).reshape(n, len(GROUPS)),
+                update_norm=np.array([self._updates.get(row, np.nan) for row in range(n)]),
+                weight_norm=weight_norm,
                 grad_hidden=_rows(self._grad_hidden, n, self._T, self._dtype),
                 grad_cell_state=_rows(self._grad_cell, n, self._T_cell, self._dtype),
-                validation_step=seen[0].astype(np.int64), validation_loss=seen[1],
-                validation_accuracy=seen[2], next_step=next_step, clipped=clipped,
+                validation_step=seen.astype(np.int64), validation_loss=validation_loss,
+                validation_accuracy=validation_accuracy, saturated=saturated, dead=dead,
+                spectrum=np.array(self._spectra, dtype=np.float64).reshape(m, self._matrices, 2),
+                prediction=_rows(self._predictions, m, self._outputs, self._dtype),
+                next_step=next_step, clipped=clipped,
             )  # fmt: skip
 
 

@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .analysis.activity import Probe
+from .analysis.spectrum import spectrum
 from .clipping import CLIPPINGS
 from .experiment import Experiment
 from .network import Network
 from .optimizers import OPTIMIZERS
-from .recording import Chunk, Recorder
+from .recording import GROUPS, Chunk, Recorder
 from .tasks import TASKS
 
 CHUNK_SECONDS = 0.1
@@ -60,10 +62,10 @@ class State:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to do: all steps made, or diverged."""
-        return self.diverged_at is not None or (
-            self.step >= self.experiment.steps and self.validated == self.step
-        )
+        """Whether nothing is left to do: all steps made, solved if that is the end, or diverged."""
+        if self.diverged_at is not None or (self.experiment.until == "solved" and self.solved_at is not None):
+            return True
+        return self.step >= self.experiment.steps and self.validated == self.step
 
     def change(self, name: str, value: float | str) -> None:
         """Give a field another value from this step on, and record that in the experiment."""
@@ -104,9 +106,9 @@ def advance(state: State, seconds: float | None = None, steps: int | None = None
     with repeatable():
         if state.validated < 0:
             _validate(state, recorder)
-        while state.step < last:
+        while state.step < last and not state.done:
             _step(state, recorder)
-            if state.diverged_at is not None or (deadline is not None and time.monotonic() >= deadline):
+            if deadline is not None and time.monotonic() >= deadline:
                 break
     return recorder.chunk(state.step, state.clipped)
 
@@ -144,9 +146,11 @@ def _step(state: State, recorder: Recorder) -> None:
         state.values[k] for k in ("clip", "clip_threshold", "clip_scope", "learning_rate")
     )
     batch = TASKS[experiment.task].training_batch(
-        experiment.seed, state.step, experiment.length, experiment.batch
+        experiment.seed, state.step, experiment.length, experiment.batch, experiment.train_size
     )
     result = network.loss_and_gradient(batch)
+    groups = network.layout.groups()
+    grad_norms = [_norm(result.grad[groups[name]]) for name in GROUPS]  # of the gradient as it came
     rule = CLIPPINGS[clip]
     scoped = result.grad[: network.layout.scopes[scope]]
     measured = rule.measure(scoped)
@@ -160,6 +164,8 @@ def _step(state: State, recorder: Recorder) -> None:
         norm_after=rule.measure(scoped) if clipped else measured,
         threshold=threshold if rule.uses_threshold else float("nan"),
         learning_rate=learning_rate,
+        weight_norm=_norm(network.flat),
+        grad_norms=grad_norms,
         # The task's loss is a batch mean; one sequence's gradient is B times its share.
         grad_hidden=_norms(result.tape.grad_hidden) * experiment.batch,
         grad_cell_state=(
@@ -181,6 +187,7 @@ def _step(state: State, recorder: Recorder) -> None:
     if _diverged(state, "weights", bool(torch.isfinite(network.flat).all())):
         network.flat.copy_(before)  # the last weights that were numbers
         return
+    recorder.update(_norm(network.flat.double() - before))
     state.step += 1
     if state.step % validation_interval(experiment.steps) == 0 or state.step == experiment.steps:
         _validate(state, recorder)
@@ -196,13 +203,24 @@ def _diverged(state: State, what: str, finite: bool) -> bool:
 
 def _validate(state: State, recorder: Recorder) -> None:
     task = TASKS[state.experiment.task]
+    network = state.network
     batch = task.validation_batch(state.experiment.length)
-    loss, outputs = state.network.evaluate(batch)
+    probe = Probe(network.cell, state.experiment.steps_per_sequence())
+    loss, outputs = network.evaluate(batch, probe.see)
     accuracy = task.accuracy(outputs, batch)
     state.validated, state.validation_loss, state.validation_accuracy = state.step, loss, accuracy
-    recorder.validation(state.step, loss, accuracy)
+    recorder.look(
+        step=state.step, loss=loss, accuracy=accuracy, saturated=probe.saturated(), dead=probe.dead(),
+        spectrum=spectrum(network.cell, network.weights, probe.jacobian_steps),
+        prediction=outputs[..., 0, :].ravel(),
+    )  # fmt: skip
     if state.solved_at is None and task.solved.met(loss, accuracy):
         state.solved_at = state.step
+
+
+def _norm(vector: Tensor) -> float:
+    """Euclidean, summed in float64: squares of small or large float32 numbers leave its range."""
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
 
 
 def _norms(grad: Tensor) -> np.ndarray:

@@ -397,6 +397,7 @@ def test_a_cell_describes_itself(name):
     assert cell.source
     assert cell.gates
     assert len(set(cell.gates)) == len(cell.gates)
+    assert len(cell.activations) == len(cell.gates)
     assert tuple(chain.from_iterable(cell.products)) == cell.gates
     assert cell.states[0] == "h"
     assert set(cell.peepholes) <= set(cell.gates)
@@ -413,6 +414,15 @@ def test_equations_define_every_gate_and_state(name):
     assert len(set(defined)) == len(defined)
     assert set(defined) == {*cell.gates, *cell.states}
     assert defined[-1] == "h"
+
+
+@every_cell
+def test_every_gate_has_the_nonlinearity_of_its_equation(name):
+    cell = CELLS[name]
+    signs = {r"\sigma(": "sigmoid", r"\tanh(": "tanh", r"\max(0": "relu"}
+    for gate, activation in zip(cell.gates, cell.activations, strict=True):
+        (right,) = [e.partition("=")[2].strip() for e in cell.equations if translate(e)[0] == gate]
+        assert activation == next((v for k, v in signs.items() if right.startswith(k)), "linear")
 
 
 def test_cells_are_told_apart():

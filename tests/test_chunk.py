@@ -33,9 +33,17 @@ from rnnviz.runs.chunk import (
 )  # fmt: skip
 from rnnviz.training import train
 
-POINTS = {"step": "<i4", "loss": "<f4", "norm_before": "<f4", "norm_after": "<f4", "threshold": "<f4"}
-VALIDATIONS = {"validation_step": "<i4", "validation_loss": "<f4", "validation_accuracy": "<f4"}
+POINTS = {
+    "step": "<i4", "loss": "<f4", "norm_before": "<f4", "norm_after": "<f4", "threshold": "<f4",
+    "grad_recurrent": "<f4", "grad_input": "<f4", "grad_output": "<f4", "update": "<f4", "weight": "<f4",
+}  # fmt: skip
+LOOKS = {
+    "validation_step": "<i4", "validation_loss": "<f4", "validation_accuracy": "<f4", "saturated": "<f4",
+    "dead": "<f4", "spectrum": "<f4",
+}  # fmt: skip
+PREDICTION = {"prediction_step": "<i4", "prediction": "<f4"}
 HEAT = {"heat_step": "<i4", "heat": "<i2"}
+PER_LOOK = {*LOOKS, "prediction"}  # fields of the record that have a row for each look
 DTYPES = {"I64": "<i8", "I32": "<i4", "I16": "<i2", "F32": "<f4", "F64": "<f8"}
 
 
@@ -51,6 +59,14 @@ def parse(blob: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         assert start % dtype.itemsize == 0, f"{name}: typed arrays must be aligned"
         arrays[name] = np.frombuffer(blob[start:end], dtype).reshape(item["shape"])
     return arrays, metadata
+
+
+def of_record(chunk: Chunk, name: str) -> np.ndarray:
+    """The series of the record that stands on the screen under this name."""
+    groups = {"grad_recurrent": 0, "grad_input": 1, "grad_output": 2}
+    if name in groups:
+        return chunk.grad_norms[:, groups[name]]
+    return getattr(chunk, {"update": "update_norm", "weight": "weight_norm"}.get(name, name))
 
 
 def bytes_of(chunk: Chunk) -> dict[str, Any]:
@@ -69,11 +85,18 @@ def made(n: int = 10, T: int = 4, first: int = 0, every: int = 0, dtype: str = "
         "norm_after": np.minimum(3.0 + np.cos(step * 2.3), 3.0),
         "threshold": np.full(n, 3.0),
         "learning_rate": np.full(n, 0.01),
+        "grad_norms": np.sin(step[:, None] + np.arange(3)) + 1.5,
+        "update_norm": np.cos(step * 0.9) + 1.1,
+        "weight_norm": 5.0 + step / 7,
         "grad_hidden": np.exp(-np.arange(T) - step[:, None] % 7).astype(dtype),
         "grad_cell_state": np.zeros((n, 0), dtype),
         "validation_step": seen,
         "validation_loss": 1.0 + seen / 100,
         "validation_accuracy": np.full(len(seen), np.nan),
+        "saturated": np.cos(seen) ** 2,
+        "dead": np.sin(seen) ** 2,
+        "spectrum": 1.0 + seen[:, None, None] * np.arange(6).reshape(3, 2) / 100,
+        "prediction": (seen[:, None] + np.arange(4) / 10).astype(dtype),
     }
     return Chunk(**{**fields, **values}, next_step=first + n, clipped=n)
 
@@ -97,14 +120,18 @@ def any_chunk(draw: st.DrawFn) -> Chunk:
     def ints(count: int) -> np.ndarray:
         return draw(hnp.arrays("i8", count))
 
-    def rows(width: int) -> np.ndarray:
-        bits = draw(hnp.arrays(f"u{dtype.itemsize}", (n, width)))
+    def rows(width: int, count: int = n) -> np.ndarray:
+        bits = draw(hnp.arrays(f"u{dtype.itemsize}", (count, width)))
         return bits.view(dtype)
+
+    K, P = draw(st.integers(2, 4)), draw(st.integers(1, 5))
 
     return Chunk(
         step=ints(n), loss=series(n), norm_before=series(n), norm_after=series(n), threshold=series(n),
-        learning_rate=series(n), grad_hidden=rows(T), grad_cell_state=rows(cell), validation_step=ints(m),
-        validation_loss=series(m), validation_accuracy=series(m),
+        learning_rate=series(n), grad_norms=series(3 * n).reshape(n, 3), update_norm=series(n),
+        weight_norm=series(n), grad_hidden=rows(T), grad_cell_state=rows(cell), validation_step=ints(m),
+        validation_loss=series(m), validation_accuracy=series(m), saturated=series(m), dead=series(m),
+        spectrum=series(2 * m * K).reshape(m, K, 2), prediction=rows(P, m),
         next_step=draw(st.integers(0, 2**40)), clipped=draw(st.integers(0, 2**40)),
     )  # fmt: skip
 
@@ -134,7 +161,8 @@ def test_what_training_records_comes_back(precision, cell):
 @given(any_chunk())
 @settings(max_examples=20)
 def test_a_record_needs_nothing_but_the_format(chunk):
-    arrays, _ = parse(encode(chunk))
+    arrays, metadata = parse(encode(chunk))
+    assert metadata == {"format": "1"}
     counts = arrays.pop("counts")
     assert counts.tolist() == [chunk.next_step, chunk.clipped]
     assert {n: a.tobytes() for n, a in arrays.items()} == {n: a.tobytes() for n, a in chunk.arrays().items()}
@@ -231,7 +259,7 @@ def assert_true_and_telling(arrays: dict[str, np.ndarray], chunk: Chunk, buckets
     kept = arrays["step"] - chunk.step[0]
     assert (np.diff(kept) > 0).all()
     for name in POINTS.keys() - {"step"}:
-        assert arrays[name].tobytes() == as_shown(getattr(chunk, name))[kept].tobytes(), name
+        assert arrays[name].tobytes() == as_shown(of_record(chunk, name))[kept].tobytes(), name
     n = len(chunk)
     odd = {i for i in range(n) if not (math.isfinite(chunk.loss[i]) and math.isfinite(chunk.norm_before[i]))}
     assert odd <= set(kept.tolist())
@@ -248,7 +276,7 @@ def assert_true_and_telling(arrays: dict[str, np.ndarray], chunk: Chunk, buckets
 def test_what_is_sent_of_a_chunk_is_true_telling_and_bounded(chunk):
     arrays, metadata = parse(screen(chunk))
     assert_true_and_telling(arrays, chunk, CHUNK_BUCKETS)
-    assert metadata == {"last_step": str(chunk.step[-1])}
+    assert metadata == {"format": "1", "last_step": str(chunk.step[-1])}
     if len(chunk) <= 4 * CHUNK_BUCKETS:
         assert len(arrays["step"]) == len(chunk)
 
@@ -276,11 +304,20 @@ def test_the_extreme_beside_an_infinity_is_kept():
 def test_the_layout_is_the_one_that_the_browser_reads(T, n):
     chunk = made(n, T, first=30, every=10)
     arrays, metadata = parse(screen(chunk))
-    assert {name: array.dtype for name, array in arrays.items()} == {**POINTS, **VALIDATIONS, **HEAT}
+    assert {name: array.dtype for name, array in arrays.items()} == {
+        **POINTS, **LOOKS, **PREDICTION, **HEAT,
+    }  # fmt: skip
     assert arrays["heat"].shape == (min(n, 1), len(heat_column(np.ones(T))))
     assert arrays["heat_step"].tolist() == ([29 + n] if n else [])
     assert len({len(arrays[name]) for name in POINTS}) == 1
-    assert [len(arrays[name]) for name in VALIDATIONS] == [len(chunk.validation_step)] * 3
+    m = len(chunk.validation_step)
+    assert [len(arrays[name]) for name in LOOKS] == [m] * len(LOOKS)
+    assert arrays["spectrum"].shape == (m, 3, 2)
+    for name in LOOKS.keys() - {"validation_step"}:
+        assert arrays[name].tobytes() == as_shown(getattr(chunk, name)).tobytes(), name
+    assert arrays["prediction"].shape == (min(m, 1), 4), "only the newest"
+    assert arrays["prediction_step"].tolist() == chunk.validation_step[-1:].tolist()
+    assert arrays["prediction"].tobytes() == as_shown(chunk.prediction[-1:]).tobytes()
     assert metadata["last_step"] == str(29 + n if n else -1)
     if n:
         assert arrays["heat"].tolist() == [heat_column(chunk.grad_hidden[-1]).tolist()]
@@ -294,6 +331,11 @@ def test_blobs_are_little_endian_and_start_their_arrays_at_a_multiple_of_eight()
     header = json.loads(blob[8 : 8 + length])
     start = 8 + length + header["loss"]["data_offsets"][0]
     assert blob[start : start + 12] == bytes.fromhex("0000803f 000000c0 0000807f")
+
+
+def test_the_same_content_is_the_same_bytes():
+    """The order of the metadata included, which a hash would shuffle."""
+    assert len({screen(made(3)) for _ in range(20)}) == len({encode(made(3)) for _ in range(20)}) == 1
 
 
 def test_no_number_that_is_not_finite_stands_in_the_json():
@@ -313,7 +355,7 @@ def cut(chunk: Chunk, edges: list[int]) -> list[Chunk]:
     for low, high in zip([0, *edges], [*edges, len(chunk)], strict=True):
         seen = (chunk.validation_step >= chunk.step[0] + low) & (chunk.validation_step < chunk.step[0] + high)
         arrays = {
-            name: array[seen] if name.startswith("validation") else array[low:high]
+            name: array[seen] if name in PER_LOOK else array[low:high]
             for name, array in chunk.arrays().items()
         }
         pieces.append(Chunk(**arrays, next_step=int(chunk.step[0]) + high, clipped=0))
@@ -330,13 +372,16 @@ def test_an_overview_of_pieces_is_that_of_the_whole(n, data):
     pieces = cut(whole, edges)
     assume(all(len(piece) <= 4 * CHUNK_BUCKETS for piece in pieces))
     arrays, metadata = parse(overview([screen(piece) for piece in pieces]))
-    for name in POINTS | VALIDATIONS:
-        wanted = getattr(whole, name)
+    for name in POINTS | LOOKS:
+        wanted = of_record(whole, name)
         wanted = wanted.astype("i4") if name.endswith("step") else as_shown(wanted)
         assert arrays[name].tobytes() == wanted.tobytes(), name
     assert arrays["heat_step"].tolist() == [piece.next_step - 1 for piece in pieces]
     assert arrays["heat"].tolist() == [heat_column(piece.grad_hidden[-1]).tolist() for piece in pieces]
     assert metadata["last_step"] == str(n - 1)
+    newest = whole.validation_step[-1:]
+    assert arrays["prediction_step"].tolist() == newest.tolist()
+    assert arrays["prediction"].tobytes() == as_shown(whole.prediction[-1:]).tobytes()
 
 
 def test_an_overview_of_overviews_is_that_of_everything():
@@ -354,6 +399,7 @@ def test_only_what_is_new_is_in_it(after, lengths):
     steps = np.arange(after + 1, first)
     assert arrays["step"].tolist() == steps.tolist()
     assert arrays["validation_step"].tolist() == steps[steps % 5 == 0].tolist()
+    assert arrays["prediction_step"].tolist() == steps[steps % 5 == 0][-1:].tolist()
     ends = np.cumsum(lengths) - 1
     assert arrays["heat_step"].tolist() == ends[ends > after].tolist()
     assert len(arrays["heat"]) == len(arrays["heat_step"])
@@ -362,6 +408,50 @@ def test_only_what_is_new_is_in_it(after, lengths):
 
 def test_nothing_gives_no_overview():
     assert overview([]) is None
+
+
+# Another format
+
+
+def with_format(blob: bytes, number: str | None) -> bytes:
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + length])
+    if number is None:
+        header.pop("__metadata__")
+    else:
+        header["__metadata__"]["format"] = number
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + blob[8 + length :]
+
+
+READERS = {"record": (encode, decode), "screen": (screen, lambda blob: overview([screen(made(3)), blob]))}
+
+
+@pytest.mark.parametrize(("write", "read"), READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        ("2", "This recording has format 2; this program reads format 1."),
+        (None, "This recording has an older format; this program reads format 1."),
+    ],
+)
+def test_a_blob_of_another_format_is_refused_in_a_sentence(write, read, number, sentence):
+    blob = write(made(3))
+    assert read(with_format(blob, "1")) is not None
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        read(with_format(blob, number))
+
+
+@pytest.mark.parametrize(("write", "read"), READERS.values(), ids=READERS)
+@pytest.mark.parametrize("broken", [b"", b"short", b"\xff" * 40, b"\x02" + bytes(7) + b"[]", "cut", "list"])
+def test_what_is_no_blob_is_refused_in_a_sentence(write, read, broken):
+    if broken == "cut":
+        broken = write(made(3))[:-5]
+    elif broken == "list":
+        broken = (2).to_bytes(8, "little") + b"[]"
+    with pytest.raises(ValueError, match=r"^This is no recording of a run\.$"):
+        read(broken)
 
 
 @pytest.mark.parametrize("count", [1, 399, 400, 401, 799, 800, 801, 1203])
@@ -383,7 +473,7 @@ def test_a_long_overview_is_true_and_telling(chunk):
     blobs = [screen(piece) for piece in cut(chunk, list(range(40, len(chunk), 40)))]
     arrays, _ = parse(overview(blobs))
     shown = Chunk(
-        **{**chunk.arrays(), "loss": as_shown(chunk.loss), "norm_before": as_shown(chunk.norm_before)},
+        **{n: as_shown(a) if a.dtype.kind == "f" else a for n, a in chunk.arrays().items()},
         next_step=chunk.next_step, clipped=0,
     )  # fmt: skip
     assert_true_and_telling(arrays, shown, OVERVIEW_BUCKETS)

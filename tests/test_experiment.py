@@ -20,6 +20,7 @@ from rnnviz.experiment import (
     CHANGEABLE,
     KNOBS,
     PRECISIONS,
+    UNTIL,
     Change,
     Experiment,
     ExperimentError,
@@ -74,11 +75,12 @@ CHANGES = st.sampled_from(CHANGEABLE).flatmap(
 
 @st.composite
 def experiments(draw) -> Experiment:
-    """Any valid experiment: every field by itself, then the three rules that tie fields together."""
+    """Any valid experiment: every field by itself, then the four rules that tie fields together."""
     values = {name: draw(values_of(name)) for name in FIELDS}
     task = TASKS[values["task"]]
     lengths = st.none() | st.integers(task.min_length, task.max_length)
     values["length"] = draw(lengths)
+    values["train_size"] = min(values["train_size"], task.most_sequences)
     if CELLS[values["cell"]].forget_gate is None:
         values["forget_bias"] = None
     if not INITIALIZATIONS[values["initialization"]].uses_gain:
@@ -172,7 +174,7 @@ def test_every_option_constructs(name, option):
 def test_options_are_those_of_the_library():
     sources: dict[str, dict[str, Any]] = {
         "task": TASKS, "cell": CELLS, "initialization": INITIALIZATIONS, "clip": CLIPPINGS,
-        "clip_scope": SCOPES, "optimizer": OPTIMIZERS, "precision": PRECISIONS,
+        "clip_scope": SCOPES, "optimizer": OPTIMIZERS, "precision": PRECISIONS, "until": UNTIL,
     }  # fmt: skip
     assert set(sources) == set(OPTIONS)
     for name, source in sources.items():
@@ -194,7 +196,7 @@ def test_bounds_are_allowed_and_what_lies_beyond_is_not(name):
         assert complaint(name, value) is None, value
     for value in [*wrong, None]:
         assert complaint(name, value) == allowed(name), value
-    others = {"cell": "lstm", "initialization": "orthogonal"}
+    others = {"task": "adding", "cell": "lstm", "initialization": "orthogonal"}
     for value in inside:
         if name != "length":
             assert getattr(Experiment(**{**others, name: value}), name) == value
@@ -237,6 +239,7 @@ def test_knobs_are_all_fields_but_the_bookkeeping():
         ("clip_threshold", "allowed: a number above 0 to 1,000,000."),
         ("forget_bias", "allowed: a number from -20 to 20."),
         ("gain", "allowed: a number from 0 to 10."),
+        ("train_size", "allowed: a whole number from 0 to 2000."),
         ("seed", "allowed: a whole number from 0 to 4,294,967,295."),
         ("optimizer", f"allowed: {', '.join(OPTIMIZERS)}."),
         ("version", "this program knows version 1."),
@@ -252,7 +255,7 @@ def test_defaults_belong_to_the_version():
         "task": "digits", "length": 64, "cell": "gru", "hidden": 64, "initialization": "pytorch", "gain": 1.0,
         "forget_bias": None, "clip": "norm", "clip_threshold": 1.0, "clip_scope": "all", "optimizer": "adam",
         "learning_rate": 0.01, "batch": 64, "steps": 2000, "seed": 0, "precision": "float32", "changes": (),
-        "version": 1,
+        "version": 1, "train_size": 0, "until": "steps",
     }  # fmt: skip
 
 
@@ -297,6 +300,10 @@ def test_length_follows_the_task():
         (
             {"task": "adding", "length": 1001},
             "length: got 1001; the task adding takes a whole number from 2 to 1000.",
+        ),
+        (
+            {"task": "digits_rows", "train_size": 1348},
+            "train_size: got 1348; the task digits_rows has 1,347 training sequences; 0 takes all of them.",
         ),
         ({"task": "digits", "length": 63}, "length: got 63; the task digits always has 64."),
         ({"task": "digits_rows", "length": 64}, "length: got 64; the task digits_rows always has 8."),

@@ -221,7 +221,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(cell, initia
 SHAPING = {"task", "cell", "hidden", "initialization", "gain", "forget_bias", "seed", "precision"}
 ELSE = {
     "length": 8, "clip": "value", "clip_threshold": 0.1, "clip_scope": "recurrent", "optimizer": "sgd",
-    "learning_rate": 0.5, "batch": 9, "steps": 77,
+    "learning_rate": 0.5, "batch": 9, "steps": 77, "train_size": 30, "until": "solved",
     "changes": [{"step": 2, "field": "learning_rate", "value": 0.1}], "version": 1,
 }  # fmt: skip
 

@@ -512,6 +512,76 @@ def test_no_validation_digit_is_ever_trained_on(name: str) -> None:
     assert held_out.isdisjoint(_names(task.training_batch(0, 0, task.default_length, 1347)))
 
 
+# A pool of few training sequences
+
+
+@ALL
+@pytest.mark.parametrize(("pool", "size"), [(1, 4), (10, 4), (10, 10), (7, 20)])
+def test_a_pool_is_gone_through_in_shuffled_epochs(task: Task, pool: int, size: int) -> None:
+    length = short(task)
+    batches = [task.training_batch(3, step, length, size, pool) for step in range(-(-3 * pool // size))]
+    for batch in batches:
+        check_contract(task, batch, length, size)
+    drawn = [sequence for batch in batches for sequence in whole(task, batch)]
+    epochs = [drawn[start : start + pool] for start in range(0, 3 * pool, pool)]
+    assert len(set(epochs[0])) == pool
+    assert set(epochs[0]) == set(epochs[1]) == set(epochs[2])
+    assert pool == 1 or epochs[0] != epochs[1] or epochs[1] != epochs[2]
+
+
+def whole(task: Task, batch: Batch) -> list[bytes]:
+    """Each sequence with its target and its marks, as bytes."""
+    targets = batch.targets if task.readout == "last" else np.moveaxis(batch.targets, 1, 0)  # (B, ...)
+    sequences = np.moveaxis(batch.inputs, 1, 0)  # (B, T, I)
+    parts = zip(sequences, targets, batch.marks, strict=True)
+    return [x.tobytes() + y.tobytes() + m.tobytes() for x, y, m in parts]
+
+
+@ALL
+def test_a_pool_is_the_same_for_every_seed_and_a_part_of_every_larger_one(task: Task) -> None:
+    length = short(task)
+    few, again, more = (
+        set(whole(task, task.training_batch(seed, 0, length, pool, pool)))
+        for seed, pool in ((0, 20), (1, 20), (0, 50))
+    )
+    assert few == again
+    assert len(few) == 20
+    assert few < more
+    orders = [whole(task, task.training_batch(seed, 0, length, 20, 20)) for seed in (0, 1)]
+    assert orders[0] != orders[1]
+
+
+@ALL
+def test_no_sequence_of_a_pool_is_held_out(task: Task) -> None:
+    length = task.default_length
+    pool = whole(task, task.training_batch(0, 0, length, 300, 300))
+    assert set(pool).isdisjoint(whole(task, task.validation_batch(length)))
+
+
+@ALL
+def test_a_pool_of_none_changes_nothing(task: Task) -> None:
+    length = short(task)
+    one, other = task.training_batch(4, 2, length, 8), task.training_batch(4, 2, length, 8, 0)
+    assert whole(task, one) == whole(task, other)
+
+
+@ALL
+def test_the_largest_pool(task: Task) -> None:
+    largest = task.most_sequences
+    assert largest == (1347 if task.name in DATA_SETS else 2000)
+    batch = task.training_batch(0, 0, task.default_length, largest, largest)
+    assert len(set(whole(task, batch))) == largest
+    for pool in (-1, largest + 1):
+        with pytest.raises(ValueError, match=f"from 0 to {largest} training sequences; got {pool}"):
+            task.training_batch(0, 0, task.default_length, 2, pool)
+
+
+def test_a_pool_of_digits_has_every_digit_in_it() -> None:
+    """The shuffle is fixed: 50 digits of it may be few of one kind, but none is missing."""
+    classes = TASKS["digits"].training_batch(0, 0, 64, 50, 50).targets
+    assert set(classes.tolist()) == set(range(10))
+
+
 def test_importing_and_drawing_needs_neither_torch_nor_scikit_learn() -> None:
     code = (
         "import sys; from rnnviz.tasks import TASKS\n"

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
+from rnnviz.analysis.activity import Probe
+from rnnviz.bptt import unroll
 from rnnviz.cells import CELLS
 from rnnviz.experiment import CHANGEABLE, Experiment
 from rnnviz.network import Network
 from rnnviz.optimizers import OPTIMIZERS
-from rnnviz.recording import Chunk, concatenate
+from rnnviz.recording import GROUPS, Chunk, concatenate
 from rnnviz.tasks import TASKS, Solved
 from rnnviz.training import DivergedError, State, advance, begin, train, validation_interval
 
@@ -30,7 +32,7 @@ def small(**values) -> Experiment:
     plain = {
         "task": "digits_rows", "cell": "gru", "hidden": 4, "initialization": "pytorch", "clip": "norm",
         "clip_threshold": 1.0, "clip_scope": "all", "optimizer": "adam", "learning_rate": 0.01, "batch": 3,
-        "steps": 25, "seed": 0, "precision": "float32",
+        "steps": 25, "seed": 0, "precision": "float32", "train_size": 0, "until": "steps",
     }  # fmt: skip
     return Experiment(**{**plain, **values})
 
@@ -121,6 +123,8 @@ class TorchRun:
         loss = self.loss(outputs, torch.from_numpy(batch.targets.copy()))
         loss.backward()
         before = self.measure()
+        groups = [self.norm(p.grad for p in group) for group in self.groups()]
+        old = [p.detach().clone() for p in self.parameters]
         if self.e.clip == "norm":
             torch.nn.utils.clip_grad_norm_(self.scope, self.e.clip_threshold)
         elif self.e.clip == "value":
@@ -130,7 +134,17 @@ class TorchRun:
         return {
             "loss": loss.item(), "norm_before": before, "norm_after": after,
             "grad_hidden": self.of_one_sequence(hidden), "grad_cell_state": self.of_one_sequence(memory),
+            "grad_norms": groups, "weight_norm": self.norm(old),
+            "update_norm": self.norm(p - q for p, q in zip(self.parameters, old, strict=True)),
         }  # fmt: skip
+
+    def groups(self) -> list[list]:
+        """Weights that multiply a state; the rest of the recurrent layer; the output layer."""
+        rest = [p for name, p in self.cell.named_parameters() if name != "weight_hh"]
+        return [[self.cell.weight_hh], rest, list(self.out.parameters())]
+
+    def norm(self, tensors) -> float:
+        return float(torch.cat([t.detach().flatten() for t in tensors]).norm())
 
     def of_one_sequence(self, states) -> list[float]:
         """B times dL/ds_t of the batch's mean loss is that of one sequence's own loss."""
@@ -178,7 +192,7 @@ def test_a_run_is_that_of_an_independent_torch_loop(setting):
     rows = [twin.step(s) for s in range(15)]
 
     assert chunk.step.tolist() == list(range(15))
-    for name in ("loss", "norm_before", "grad_hidden", "grad_cell_state"):
+    for name in set(rows[0]) - {"norm_after"}:
         recorded = getattr(chunk, name)
         theirs = np.array([row[name] for row in rows]).reshape(recorded.shape)
         np.testing.assert_allclose(recorded, theirs, rtol=1e-7, err_msg=name)
@@ -227,6 +241,40 @@ def test_without_clipping_there_is_no_threshold():
     assert np.isnan(chunk.threshold).all()
     assert chunk.clipped == 0
     assert np.array_equal(chunk.norm_after, chunk.norm_before)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_groups_of_the_gradient_make_up_the_whole(cell):
+    """Before clipping, whatever the clip does: with the scope of all they join to what it measured."""
+    _, chunk = whole(small(cell=cell, clip_threshold=1e-3, steps=5))
+    assert chunk.clipped == 5
+    np.testing.assert_allclose(np.linalg.norm(chunk.grad_norms, axis=1), chunk.norm_before, rtol=1e-6)
+    assert (chunk.grad_norms > 0).all()
+    groups = Network(small(cell=cell)).layout.groups()
+    assert tuple(groups) == GROUPS
+
+
+@pytest.mark.parametrize("scope", ["recurrent", "not_output"])
+def test_groups_are_those_of_the_clip_scopes(scope):
+    _, chunk = whole(small(clip_scope=scope, steps=5))
+    inside = chunk.grad_norms[:, : {"recurrent": 1, "not_output": 2}[scope]]
+    np.testing.assert_allclose(np.linalg.norm(inside, axis=1), chunk.norm_before, rtol=1e-6)
+
+
+def test_the_size_of_an_update_is_what_the_weights_change():
+    state = begin(small())
+    for _ in range(5):
+        before = state.network.flat.double()
+        chunk = advance(state, steps=1)
+        assert chunk.weight_norm[0] == pytest.approx(float(before.norm()), rel=1e-12)
+        assert chunk.update_norm[0] == pytest.approx(float((state.network.flat - before).norm()), rel=1e-12)
+
+
+def test_norms_of_tiny_numbers_do_not_underflow_when_squared():
+    state = begin(small(clip="none"))
+    state.network.flat.mul_(1e-30)
+    chunk = advance(state, steps=1)
+    assert chunk.weight_norm[0] == pytest.approx(float(begin(small()).network.flat.double().norm()) * 1e-30)
 
 
 # The same bytes again
@@ -288,6 +336,7 @@ RUNS = {
         ]
     ),
     "adding": small(task="adding", length=8),
+    "pool": small(task="temporal_order", length=10, train_size=10),
 }
 
 
@@ -385,7 +434,7 @@ def test_batches_come_from_the_seed_and_the_step(monkeypatch):
     state = begin(small(task="adding", length=9, seed=5, steps=4, batch=2))
     advance(state, steps=2)
     advance(state)
-    assert asked == [(5, step, 9, 2) for step in range(4)]
+    assert asked == [(5, step, 9, 2, 0) for step in range(4)]
 
 
 def test_seeds_see_other_batches_and_other_weights():
@@ -480,6 +529,8 @@ def assert_diverged(state: State, chunk: Chunk, what: str) -> None:
     with pytest.raises(DivergedError, match=f"diverged at step {state.step} and cannot go on"):
         advance(state)
     assert chunk.step.tolist() == list(range(state.step + 1))
+    assert np.isnan(chunk.update_norm[-1])
+    assert np.isfinite(chunk.update_norm[:-1]).all()
 
 
 EXPLODING = {
@@ -575,7 +626,9 @@ def test_a_gradient_norm_past_single_precision_is_recorded_as_infinite_without_a
     ],
 )  # fmt: skip
 def test_validation_comes_first_at_regular_steps_and_last(steps, expected, monkeypatch):
-    monkeypatch.setattr(Network, "evaluate", lambda self, batch: (1.0, np.zeros((len(batch.targets), 10))))
+    monkeypatch.setattr(
+        Network, "evaluate", lambda self, batch, see: (1.0, np.zeros((len(batch.targets), 10)))
+    )
     state = begin(small(cell="tanh", hidden=1, batch=1, steps=steps))
     chunk = advance(state)
     assert chunk.validation_step.tolist() == expected
@@ -636,6 +689,118 @@ def test_a_run_that_never_meets_the_criterion_is_not_solved():
     assert state.solved_at is None
 
 
+@pytest.mark.parametrize("task", ["digits_rows", "copying"])
+def test_a_look_keeps_the_answer_to_the_first_sequence(task):
+    values = {"length": 2} if task == "copying" else {}
+    state, chunk = whole(small(task=task, **values))
+    batch = TASKS[task].validation_batch(state.experiment.length)
+    _, outputs = state.network.evaluate(batch)
+    shape = (22, 9) if task == "copying" else (10,)
+    assert chunk.prediction.shape == (4, math.prod(shape))
+    assert np.array_equal(chunk.prediction[-1].reshape(shape), outputs[..., 0, :])
+    assert not np.array_equal(chunk.prediction[0], chunk.prediction[-1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_what_a_look_sees_is_what_the_analysis_finds(cell):
+    """Saturated gates, dead units and the spectrum, from the tape of a pass of its own."""
+    state, chunk = whole(small(cell=cell, precision="float64", optimizer="sgd", learning_rate=2.0))
+    network = state.network
+    assert chunk.spectrum.shape == (4, len(network.cell.gates) + 1, 2)
+    inputs, _ = network.tensors(TASKS["digits_rows"].validation_batch(8))
+    steps = unroll(network.cell, network.weights, inputs[:, :32])
+    flat = [
+        (gate < 0.1) | (gate > 0.9) if kind == "sigmoid" else gate.abs() > 0.9
+        for step in steps
+        for gate, kind in zip(step.gates, network.cell.activations, strict=True)
+        if kind in ("sigmoid", "tanh")
+    ]
+    share = float(torch.stack(flat).double().mean()) if flat else math.nan
+    np.testing.assert_allclose(chunk.saturated[-1], share, rtol=1e-12)
+    hidden = torch.stack([step.state[0] for step in steps]).flatten(0, 1)
+    moved = hidden.amax(0) - hidden.amin(0)
+    assert chunk.dead[-1] == float((moved < 1e-6).double().mean())
+    for k, block in enumerate(network.weights["weight_hh"].split(4)):
+        radius, size = np.abs(np.linalg.eigvals(block)).max(), np.linalg.norm(block, 2)
+        np.testing.assert_allclose(chunk.spectrum[-1, k], (radius, size), rtol=1e-3)
+
+
+def test_looks_do_not_touch_the_run(monkeypatch):
+    """The same losses and weights without them."""
+    state, chunk = whole(small(cell="lstm"))
+    monkeypatch.setattr(Probe, "see", lambda *_: None)
+    blind, unseen = whole(small(cell="lstm"))
+    assert np.isnan(unseen.dead).all()
+    assert weights_of(blind) == weights_of(state)
+    for name in ("loss", "validation_loss", "grad_hidden", "update_norm", "prediction"):
+        assert getattr(unseen, name).tobytes() == getattr(chunk, name).tobytes()
+
+
+def test_large_states_have_no_spectrum():
+    chunk = advance(begin(small(cell="lstm", hidden=129)), steps=1)
+    assert np.isnan(chunk.spectrum).all()
+    assert chunk.spectrum.shape == (1, 5, 2)
+    assert np.isfinite(advance(begin(small(cell="lstm", hidden=128)), steps=1).spectrum).all()
+
+
+# Until it is solved
+
+
+def solving(**values) -> Experiment:
+    return small(hidden=12, batch=16, steps=80, learning_rate=0.02, **values)
+
+
+def test_a_run_until_it_is_solved_ends_at_the_validation_that_meets_the_criterion(monkeypatch):
+    _, chunk = whole(solving())
+    monkeypatch.setattr(TASKS["digits_rows"], "solved", Solved("accuracy", chunk.validation_accuracy[3], ""))
+    state, short = whole(solving(until="solved"))
+    meets = chunk.validation_accuracy >= chunk.validation_accuracy[3]
+    end = chunk.validation_step[meets][0]
+    assert state.done
+    assert state.solved_at == state.step == state.validated == short.next_step == end <= 30
+    assert short.loss.tobytes() == chunk.loss[:end].tobytes()
+    assert short.validation_step.tolist() == list(range(0, end + 1, 10))
+    assert len(advance(state)) == 0, "and it stays there"
+    pieces = list(train(solving(until="solved"), chunk_seconds=0.0))
+    assert arrays_of(concatenate(pieces)) == arrays_of(short)
+
+
+def test_a_run_that_is_solved_before_its_first_step_makes_none(monkeypatch):
+    monkeypatch.setattr(TASKS["digits_rows"], "solved", Solved("loss", 1e9, ""))
+    state, chunk = whole(solving(until="solved"))
+    assert (state.done, state.step, len(chunk)) == (True, 0, 0)
+    assert chunk.validation_step.tolist() == [0]
+
+
+def test_until_it_is_solved_is_no_longer_than_its_steps():
+    experiment = small(until="solved")
+    state, chunk = whole(experiment)
+    assert (state.done, state.step, state.solved_at) == (True, 25, None)
+    assert arrays_of(chunk) == arrays_of(unbroken_plain())
+
+
+@cache
+def unbroken_plain() -> Chunk:
+    return whole(small())[1]
+
+
+# Few training sequences
+
+
+@pytest.mark.parametrize("task", ["digits_rows", "adding"])
+def test_a_run_with_a_pool_learns_from_it_alone(task, monkeypatch):
+    seen: set[bytes] = set()
+    real = Network.loss_and_gradient
+
+    def spy(network, batch):
+        seen.update(batch.inputs[:, i].tobytes() for i in range(batch.inputs.shape[1]))
+        return real(network, batch)
+
+    monkeypatch.setattr(Network, "loss_and_gradient", spy)
+    whole(small(task=task, train_size=7))
+    assert len(seen) == 7
+
+
 # What a chunk is
 
 
@@ -647,6 +812,10 @@ def test_gradients_are_recorded_in_the_precision_of_the_run(precision, cell):
     assert chunk.grad_hidden.shape == (25, 8)
     assert chunk.grad_cell_state.shape == (25, 8 if cell == "lstm" else 0)
     assert chunk.step.dtype == chunk.validation_step.dtype == np.int64
+    assert chunk.prediction.dtype == precision
+    assert (chunk.grad_norms.shape, chunk.prediction.shape) == ((25, 3), (4, 10))
+    new = ("grad_norms", "update_norm", "weight_norm", "saturated", "dead", "spectrum")
+    assert {getattr(chunk, name).dtype for name in new} == {np.dtype("f8")}
     assert {chunk.arrays()[n].dtype for n in ("loss", "norm_before", "norm_after", "threshold")} == {
         np.dtype("f8")
     }

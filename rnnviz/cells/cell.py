@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 Array = Any  # a torch tensor of shape (B, H) unless said otherwise
 Arrays = tuple[Array, ...]
+Activation = Literal["sigmoid", "tanh", "relu", "linear"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Cell(ABC):
     source: ClassVar[str]
     #: Blocks of rows in weight_ih and weight_hh, in PyTorch's order where PyTorch has the cell.
     gates: ClassVar[tuple[str, ...]]
+    #: The nonlinearity behind each gate, in the order of `gates`.
+    activations: ClassVar[tuple[Activation, ...]]
     states: ClassVar[tuple[str, ...]] = ("h",)
     peepholes: ClassVar[tuple[str, ...]] = ()
     #: The gate whose value 1 keeps the memory and whose bias `forget_bias` sets; None where there is none.

@@ -21,6 +21,7 @@ class GRU(OneProductCell):
     summary = "One gate keeps or overwrites (z = 1 keeps), one sets how much of the past the new value sees."
     source = "Cho et al. 2014, in PyTorch's form: the reset gate acts after the recurrent product"
     gates = ("r", "z", "n")
+    activations = ("sigmoid", "sigmoid", "tanh")
     products = (("r", "z", "n"),)
     equations = (
         r"r_t = \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr})",
@@ -62,6 +63,7 @@ class GRUChung(Cell):
     summary = "The GRU of the lecture notes: reset before the product, and z = 1 writes (PyTorch's z keeps)."
     source = "Chung et al., Empirical evaluation of gated recurrent neural networks, 2014"
     gates = ("r", "z", "n")
+    activations = ("sigmoid", "sigmoid", "tanh")
     products = (("r", "z"), ("n",))
     equations = (
         r"r_t = \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr})",

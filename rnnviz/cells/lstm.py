@@ -24,6 +24,7 @@ class LSTM(_LSTM):
     summary = "Adds to a memory instead of overwriting it: forget gate 1 keeps, 0 erases."
     source = "Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000"
     gates = ("i", "f", "g", "o")
+    activations = ("sigmoid", "sigmoid", "tanh", "sigmoid")
     products = (("i", "f", "g", "o"),)
     equations = (
         r"i_t = \sigma(W_{ii} x_t + b_{ii} + W_{hi} h_{t-1} + b_{hi})",
@@ -70,6 +71,7 @@ class LSTMPeephole(_LSTM):
     summary = "The gates also see the memory: input and forget gate the old c, the output gate the new one."
     source = "Gers & Schmidhuber, Recurrent nets that time and count, 2000"
     gates = ("i", "f", "g", "o")
+    activations = ("sigmoid", "sigmoid", "tanh", "sigmoid")
     products = (("i", "f", "g", "o"),)
     peepholes = ("i", "f", "o")
     equations = (
@@ -119,6 +121,7 @@ class LSTMCoupled(_LSTM):
     summary = "Writes exactly as much as it forgets, i = 1 - f: a quarter fewer weights."
     source = "Greff et al., LSTM: A search space odyssey, 2017 (CIFG)"
     gates = ("f", "g", "o")
+    activations = ("sigmoid", "tanh", "sigmoid")
     products = (("f", "g", "o"),)
     equations = (
         r"f_t = \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1} + b_{hf})",

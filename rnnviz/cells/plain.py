@@ -46,6 +46,7 @@ class Tanh(PlainCell):
     name = "tanh"
     label = "Plain RNN (tanh)"
     summary = "One weight matrix carries everything forward; tanh keeps the state between -1 and 1."
+    activations = ("tanh",)
     equations = (r"h_t = \tanh(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})",)
     torch_module = ("RNN", {"nonlinearity": "tanh"})
     largest_slope = 1.0
@@ -63,6 +64,7 @@ class Relu(PlainCell):
     name = "relu"
     label = "Plain RNN (ReLU)"
     summary = "Slope 1 where a unit is active and 0 where not: nothing bounds the state, so it may explode."
+    activations = ("relu",)
     equations = (r"h_t = \max(0,\; W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})",)
     torch_module = ("RNN", {"nonlinearity": "relu"})
     largest_slope = 1.0
@@ -80,6 +82,7 @@ class Sigmoid(PlainCell):
     name = "sigmoid"
     label = "Plain RNN (sigmoid)"
     summary = "The sigmoid's slope is at most 1/4, so gradients shrink at least fourfold a step at |W| = 1."
+    activations = ("sigmoid",)
     equations = (r"h_t = \sigma(W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh})",)
     largest_slope = 0.25
     color = "#b08118"
@@ -96,6 +99,7 @@ class Linear(PlainCell):
     name = "linear"
     label = "Linear RNN"
     summary = "No nonlinearity: the gradient through time is exactly a power of W_hh."
+    activations = ("linear",)
     equations = (r"h_t = W_{ih} x_t + b_{ih} + W_{hh} h_{t-1} + b_{hh}",)
     largest_slope = 1.0
     color = "#a8746a"

@@ -7,36 +7,43 @@ form holds what a display can show. Numbers that are not finite travel in the ar
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import struct
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ..recording import Chunk
+from ..analysis.heat import INFINITE, NAN, UNDERFLOW, codes
+from ..recording import GROUPS, Chunk
 
-# A column of the heat map: log10 of a norm in hundredths, int16, with codes for what has no logarithm.
-UNDERFLOW, NAN, INFINITE = -32768, 32766, 32767
+FORMAT = "1"  # of both kinds of blob, in their metadata
+
 MAX_ROWS = 256  # rows of a heat map; longer sequences merge neighbouring time steps
 
 CHUNK_BUCKETS = 12  # a tenth of a second at most this many buckets of at most four points
 OVERVIEW_BUCKETS = 500
 OVERVIEW_COLUMNS = 400
 
-_POINTS = ("step", "loss", "norm_before", "norm_after", "threshold")
-_VALIDATIONS = ("validation_step", "validation_loss", "validation_accuracy")
+_POINTS = (
+    "step", "loss", "norm_before", "norm_after", "threshold", *(f"grad_{group}" for group in GROUPS),
+    "update", "weight",
+)  # fmt: skip
+_LOOKS = ("validation_step", "validation_loss", "validation_accuracy", "saturated", "dead", "spectrum")
 
 
 def encode(chunk: Chunk) -> bytes:
     """The full record as a blob."""
     arrays = {name: np.ascontiguousarray(array) for name, array in chunk.arrays().items()}
     counts = np.array([chunk.next_step, chunk.clipped], dtype=np.int64)
-    return save({**arrays, "counts": counts})
+    return _save({**arrays, "counts": counts}, {"format": FORMAT})
 
 
 def decode(blob: bytes) -> Chunk:
-    """The inverse of `encode`."""
-    arrays = load(blob)
+    """The inverse of `encode`. Raises ValueError for a blob of another format."""
+    arrays = _load(blob)
     next_step, clipped = (int(n) for n in arrays.pop("counts"))
     return Chunk(**arrays, next_step=next_step, clipped=clipped)
 
@@ -53,36 +60,37 @@ def heat_column(norms: np.ndarray) -> np.ndarray:
     padded = np.full(rows * merged, -np.inf)
     padded[: len(norms)] = norms
     largest = padded.reshape(rows, merged).max(1)  # NaN wins over everything, infinity over numbers
-    with np.errstate(divide="ignore", invalid="ignore"):
-        code = np.round(100.0 * np.log10(largest))
-    code = np.where(largest == 0, UNDERFLOW, code)
-    code = np.where(np.isposinf(largest), INFINITE, code)
-    return np.where(np.isnan(largest), NAN, code).astype(np.int16)
+    return codes(largest)
 
 
 def screen(chunk: Chunk) -> bytes:
-    """A chunk as a screen wants it: decimated points and the heat-map column of its last step."""
-    points = {name: getattr(chunk, name) for name in _POINTS}
-    keep = _telling(points["step"], points["loss"], points["norm_before"], CHUNK_BUCKETS)
+    """A chunk as a screen wants it: decimated points and, of its last step and look, what is drawn whole."""
+    points = _points(chunk)
+    keep = _telling(chunk.step, chunk.loss, chunk.norm_before, CHUNK_BUCKETS)
     heat_step = chunk.step[-1:]
     columns = [heat_column(row) for row in chunk.grad_hidden[-1:]]
     rows = math.ceil(chunk.grad_hidden.shape[1] / row_steps(chunk.grad_hidden.shape[1]))
     return _screen_blob(
         {name: array[keep] for name, array in points.items()},
-        {name: getattr(chunk, name) for name in _VALIDATIONS},
+        {name: getattr(chunk, name) for name in _LOOKS},
+        {"prediction_step": chunk.validation_step[-1:], "prediction": chunk.prediction[-1:]},
         heat_step,
         np.array(columns, dtype=np.int16).reshape(len(columns), rows),
     )
 
 
 def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
-    """Many consecutive screen blobs as one of bounded size, without the points up to step `after`."""
-    parts = [load(blob) for blob in blobs]
+    """Many consecutive screen blobs as one of bounded size, without the points up to step `after`.
+
+    Raises ValueError for a blob of another format.
+    """
+    parts = [_load(blob) for blob in blobs]
     if not parts:
         return None
     joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     for axis, names in (
-        ("step", _POINTS), ("validation_step", _VALIDATIONS), ("heat_step", ("heat_step", "heat")),
+        ("step", _POINTS), ("validation_step", _LOOKS), ("heat_step", ("heat_step", "heat")),
+        ("prediction_step", ("prediction_step", "prediction")),
     ):  # fmt: skip
         # What a replay repeats has the same values: the first is enough.
         before = np.maximum.accumulate(np.concatenate([[after], joined[axis]]))
@@ -95,26 +103,62 @@ def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
         columns = columns[columns >= 0]  # the newest of each bucket that has one, so the newest of all
     return _screen_blob(
         {name: joined[name][keep] for name in _POINTS},
-        {name: joined[name] for name in _VALIDATIONS},
+        {name: joined[name] for name in _LOOKS},
+        {name: joined[name][-1:] for name in ("prediction_step", "prediction")},
         joined["heat_step"][columns],
         joined["heat"][columns],
     )
 
 
+def _points(chunk: Chunk) -> dict[str, np.ndarray]:
+    """What a screen draws of every step, (n,) each."""
+    groups = {f"grad_{group}": chunk.grad_norms[:, k] for k, group in enumerate(GROUPS)}
+    own = {name: getattr(chunk, name) for name in _POINTS if hasattr(chunk, name)}
+    return {**own, **groups, "update": chunk.update_norm, "weight": chunk.weight_norm}
+
+
 def _screen_blob(
-    points: Mapping[str, np.ndarray], validations: Mapping[str, np.ndarray],
+    points: Mapping[str, np.ndarray], looks: Mapping[str, np.ndarray], prediction: Mapping[str, np.ndarray],
     heat_step: np.ndarray, heat: np.ndarray,
 ) -> bytes:  # fmt: skip
     arrays = {}
     with np.errstate(over="ignore"):
-        for name, array in {**points, **validations}.items():
+        for name, array in {**points, **looks, **prediction}.items():
             arrays[name] = np.ascontiguousarray(
                 array, dtype=np.int32 if name.endswith("step") else np.float32
             )
     arrays["heat_step"] = np.ascontiguousarray(heat_step, dtype=np.int32)
     arrays["heat"] = np.ascontiguousarray(heat, dtype=np.int16)
     last = max([int(arrays[a][-1]) for a in ("step", "heat_step") if len(arrays[a])], default=-1)
-    return save(arrays, metadata={"last_step": str(last)})
+    return _save(arrays, {"format": FORMAT, "last_step": str(last)})
+
+
+def _save(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors blob whose bytes follow from its content.
+
+    The package writes the metadata in an order that changes from call to call, so they are put in here.
+    """
+    blob = save(dict(arrays))
+    (length,) = struct.unpack_from("<Q", blob)
+    header = json.loads(blob[8 : 8 + length])
+    text = json.dumps({"__metadata__": dict(metadata), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # arrays start at a multiple of eight
+    return struct.pack("<Q", len(text)) + text + blob[8 + length :]
+
+
+def _load(blob: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a blob of this format."""
+    try:
+        (length,) = struct.unpack_from("<Q", blob)
+        metadata = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
+        found = metadata.get("format")
+        arrays = load(blob) if found == FORMAT else {}
+    except (struct.error, ValueError, AttributeError, SafetensorError):
+        raise ValueError("This is no recording of a run.") from None
+    if found != FORMAT:
+        kind = f"format {found}" if found else "an older format"
+        raise ValueError(f"This recording has {kind}; this program reads format {FORMAT}.")
+    return arrays
 
 
 def _telling(step: np.ndarray, loss: np.ndarray, norm: np.ndarray, buckets: int) -> np.ndarray:
@@ -139,3 +183,8 @@ def _telling(step: np.ndarray, loss: np.ndarray, norm: np.ndarray, buckets: int)
 def _buckets(step: np.ndarray, count: int) -> np.ndarray:
     """Ascending steps in `count` ranges of equal width: the index at which each begins, and the end."""
     return np.searchsorted(step, np.linspace(step[0], step[-1] + 1, count + 1))
+
+
+__all__ = [
+    "INFINITE", "NAN", "UNDERFLOW", "decode", "encode", "heat_column", "overview", "row_steps", "screen",
+]  # fmt: skip

@@ -3,10 +3,10 @@
 from .adding import Adding
 from .copying import Copying
 from .digits import DIGITS, DIGITS_ROWS
-from .task import Batch, Solved, Task
+from .task import LARGEST_POOL, Batch, Solved, Task
 from .temporal_order import TemporalOrder
 
-__all__ = ["TASKS", "Batch", "Solved", "Task"]
+__all__ = ["LARGEST_POOL", "TASKS", "Batch", "Solved", "Task"]
 
 TASKS: dict[str, Task] = {
     "digits": DIGITS,

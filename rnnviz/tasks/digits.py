@@ -10,14 +10,15 @@ from typing import final
 import numpy as np
 
 from .task import (
-    EPOCH_STREAM,
     NO_ANSWER,
+    POOL_STREAM,
     Batch,
     Floats,
     Ints,
     Solved,
     Task,
     chosen,
+    epoch_order,
     read_only,
     share_right,
 )
@@ -27,6 +28,7 @@ PIXELS = SIDE * SIDE
 CLASSES = 10
 DARKEST = 16  # a pixel counts the inked dots, 0 to 16, of a 4 x 4 field of the scan
 HELD_OUT = 450
+TRAINING = 1347
 
 SOURCE = (
     "Optical Recognition of Handwritten Digits (E. Alpaydin & C. Kaynak, 1998), UCI Machine Learning "
@@ -46,6 +48,7 @@ class Digits(Task):
     accuracy_label = "digits read correctly"
     baseline_label = "guessing among 10 digits: ln 10"
     solved = Solved("accuracy", 0.95, "At least 95 % of the validation digits are read correctly.")
+    most_sequences = TRAINING
 
     def __init__(self, name: str, label: str, question: str, explanation: str, pixels_per_step: int) -> None:
         self.name = name
@@ -68,16 +71,13 @@ class Digits(Task):
         training, _ = split()
         return self._batch(rng.choice(training, size=size))
 
-    def training_batch(self, seed: int, step: int, length: int, size: int) -> Batch:
-        """Training digits in shuffled epochs; a batch may end one epoch and begin the next."""
-        self.check(length, size)
+    def training_batch(self, seed: int, step: int, length: int, size: int, pool: int = 0) -> Batch:
+        """Training digits in shuffled epochs; a pool is the beginning of a fixed shuffle of them."""
+        self.check(length, size, pool)
         training, _ = split()
-        epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), len(training))
-        index = np.empty(size, dtype=np.int64)
-        for epoch in np.unique(epochs):
-            order = np.random.default_rng([seed, EPOCH_STREAM, int(epoch)]).permutation(training)
-            index[epochs == epoch] = order[places[epochs == epoch]]
-        return self._batch(index)
+        if pool:
+            training = np.random.default_rng([0, POOL_STREAM]).permutation(training)[:pool]
+        return self._batch(training[epoch_order(seed, step, size, len(training))])
 
     def validation_batch(self, length: int) -> Batch:
         self.check(length, HELD_OUT)

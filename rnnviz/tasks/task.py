@@ -18,8 +18,10 @@ Ints = NDArray[np.int64]
 TRAINING_STREAM = 1
 EPOCH_STREAM = 2
 VALIDATION_STREAM = 3
+POOL_STREAM = 4
 
 VALIDATION_SIZE = 1000
+LARGEST_POOL = 2000  # of long one-hot sequences that is 83 MB, and far too many to be learned by heart
 
 NO_ANSWER = "no answer (not a finite number)"
 
@@ -74,6 +76,8 @@ class Task(ABC):
     accuracy_label: str | None
     baseline_label: str
     solved: Solved
+    most_sequences: int
+    """the largest pool of training sequences"""
 
     @abstractmethod
     def steps(self, length: int) -> int:
@@ -88,8 +92,12 @@ class Task(ABC):
         """`size` sequences drawn with `rng`, never from the held-out part of a data set."""
 
     @abstractmethod
-    def training_batch(self, seed: int, step: int, length: int, size: int) -> Batch:
-        """The batch of a training step: a pure function of its arguments, so that a run resumes exactly."""
+    def training_batch(self, seed: int, step: int, length: int, size: int, pool: int = 0) -> Batch:
+        """The batch of a training step: a pure function of its arguments, so that a run resumes exactly.
+
+        `pool` is how many sequences there are to learn from, 0 for as many as there are. A pool is the same
+        for every seed, and a part of every larger one; the seed decides the order, anew in each epoch.
+        """
 
     @abstractmethod
     def validation_batch(self, length: int) -> Batch:
@@ -115,8 +123,8 @@ class Task(ABC):
         """Sequence `i` as the image it was made from, (rows, columns) of 0 to 1; None where there is none."""
         return None
 
-    def check(self, length: int, size: int) -> None:
-        """Raise ValueError unless `size` sequences of this length can be drawn."""
+    def check(self, length: int, size: int, pool: int = 0) -> None:
+        """Raise ValueError unless `size` sequences of this length can be drawn from such a pool."""
         if not self.min_length <= length <= self.max_length:
             allowed = f"from {self.min_length} to {self.max_length}"
             if self.fixed_length is not None:
@@ -124,13 +132,23 @@ class Task(ABC):
             raise ValueError(f"task {self.name!r} takes a length {allowed}; got {length}")
         if size < 1:
             raise ValueError(f"a batch holds at least 1 sequence; got {size}")
+        if not 0 <= pool <= self.most_sequences:
+            allowed = f"from 0 to {self.most_sequences} training sequences"
+            raise ValueError(f"task {self.name!r} takes {allowed}; got {pool}")
 
 
 class GeneratedTask(Task):
     """A task whose sequences are drawn afresh for every batch: both kinds of batch follow from `sample`."""
 
-    def training_batch(self, seed: int, step: int, length: int, size: int) -> Batch:
-        return self.sample(np.random.default_rng([seed, TRAINING_STREAM, step]), length, size)
+    most_sequences = LARGEST_POOL
+
+    def training_batch(self, seed: int, step: int, length: int, size: int, pool: int = 0) -> Batch:
+        if not pool:
+            return self.sample(np.random.default_rng([seed, TRAINING_STREAM, step]), length, size)
+        self.check(length, size, pool)
+        whole, index = _pool(self, length), epoch_order(seed, step, size, pool)
+        targets = whole.targets[:, index] if self.readout == "every" else whole.targets[index]
+        return Batch(whole.inputs[:, index], targets, whole.marks[index])
 
     def validation_batch(self, length: int) -> Batch:
         return _validation_batch(self, length)
@@ -141,6 +159,25 @@ class GeneratedTask(Task):
 def _validation_batch(task: GeneratedTask, length: int) -> Batch:
     rng = np.random.default_rng([0, VALIDATION_STREAM, length])
     return read_only(task.sample(rng, length, VALIDATION_SIZE))
+
+
+@lru_cache(maxsize=2)
+def _pool(task: GeneratedTask, length: int) -> Batch:
+    """The largest pool; a smaller one is its beginning."""
+    return read_only(task.sample(np.random.default_rng([0, POOL_STREAM, length]), length, LARGEST_POOL))
+
+
+def epoch_order(seed: int, step: int, size: int, count: int) -> Ints:
+    """Places (size,) of a training step's batch among `count` sequences that are gone through in epochs.
+
+    Every epoch has an order of its own; a batch may end one epoch and begin the next.
+    """
+    epochs, places = np.divmod(np.arange(step * size, (step + 1) * size), count)
+    index = np.empty(size, dtype=np.int64)
+    for epoch in np.unique(epochs):
+        order = np.random.default_rng([seed, EPOCH_STREAM, int(epoch)]).permutation(count)
+        index[epochs == epoch] = order[places[epochs == epoch]]
+    return index
 
 
 def read_only(batch: Batch) -> Batch:

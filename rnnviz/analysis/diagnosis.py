@@ -1,0 +1,358 @@
+"""What is the matter with a run, told from its curves: findings with the numbers behind them.
+
+Rules of thumb with thresholds that are stated and explained below. Each was set on small runs that are known
+to have the fault or not; `tests/test_diagnosis.py` holds them to it. Needs NumPy only: it reads what a screen
+shows, and the page must stay light.
+
+Progress is measured against the task's baseline, the loss of the best answer that ignores the input: 0 is no
+better than that, 1 is no loss at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..experiment import Experiment
+from ..tasks import TASKS
+from .heat import log10_of
+
+MOST_FINDINGS = 3
+EARLY_STEPS = 30  # Adam's averages span 10 to 1000 steps: before some of them have passed nothing is settled
+RECENT = 0.2  # what counts as now: the last fifth of the run,
+FEWEST_POINTS, FEWEST_COLUMNS = 10, 3  # but at least so many steps and columns of the heat map
+STUCK = 0.1  # progress below this is noise about the baseline
+GOING_WELL = 2 / 3  # with this progress a fault does no harm that a user would look for
+
+#: What has lost four decades is far below the noise that the rest of a batch's gradient brings along. A GRU
+#: that is about to learn begins with a loss of three at T = 40.
+VANISHING_DECADES = 4.0
+EXPLODING_DECADES = 2.0  # healthy runs stay within a factor of ten
+#: The last fifth of the way is left out: from the readout into a gated cell's state the gradient falls at
+#: once, by one or two decades, and that is no matter of time.
+WAY = 0.8
+LOWEST = -700.0  # decades; stands for an underflow, where sums need a number
+LARGEST = 1e300  # stands for infinity in what is said
+JUMP = 100.0  # a gradient so many times as long as those around it: healthy runs stay below 60
+NEIGHBOURS = 10  # steps on either side
+#: Saturated values let less than 36 % of the gradient pass; with six out of ten hardly a path stays open.
+#: Runs that learn well stay below one half.
+SATURATED = 0.6
+DEAD = 0.25
+MOSTLY_DEAD = 0.75
+CLIPPED_SHARE = 0.9  # nearly every step clipped,
+CLIPPED_FACTOR = 10.0  # to less than a tenth: threshold and norms are of different sizes
+#: An update half as large as the weights forgets what they were. The usual rule of thumb is 1e-3 (Karpathy,
+#: CS231n notes); Adam begins with a tenth and learns well.
+LARGE_UPDATE = 0.5
+SMALL_UPDATE = 3e-4
+OVERFITTED = 1.15  # validation loss above its best by this factor, more than the noise of learning,
+LEARNED_BY_HEART = 0.5  # while the training loss is below this share of it
+
+Level = Literal["bad", "warn", "note", "good"]
+#: All kinds, in the order of importance among those of one level: causes before their consequences.
+KINDS = (
+    "too_early", "diverged", "rate_too_large", "exploding", "dead", "saturated", "vanishing", "clipped_hard",
+    "overfitting", "rate_too_small", "learned", "healthy",
+)  # fmt: skip
+CAUSES = ("rate_too_large", "exploding")  # what may make a run diverge
+LEVELS: tuple[Level, ...] = ("bad", "warn", "note", "good")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something worth saying of a run. All numbers are finite.
+
+    kind and numbers:
+    too_early: steps made, progress; nothing is wrong, and nothing is learned yet
+    diverged: step at which it ended; loss and norm, the last finite ones of the batch and of its gradient
+    rate_too_large: update, the largest change of the weights by one update in units of their size; its step;
+        rate, the learning rate now
+    exploding: ratio of dL/dh_1 to dL/dh_t, steps = t - 1 between them, factor for each of them; or jump, the
+        longest gradient in units of those around it, and its step
+    dead: share of the hidden units
+    saturated: share of the gate values
+    vanishing: ratio, steps and factor as above, 0 where the gradient underflows; for tasks with an answer
+        at every step they are upper bounds, from the step Jacobian
+    clipped_hard: share of the recent steps that were clipped; factor, the usual norm over the threshold
+    overfitting: train and validation loss now; best validation loss and its step
+    rate_too_small: update, its usual size in units of the weights; rate
+    learned: step of the first validation that met the criterion; accuracy (where there is one) and loss now
+    healthy: progress; loss
+    """
+
+    kind: str
+    level: Level
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+def diagnose(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> tuple[Finding, ...]:
+    """At most three findings, the most important first; `arrays` are those of an overview blob."""
+    run = _Run(arrays, experiment)
+    if run.steps < EARLY_STEPS and not run.diverged:
+        now = Finding("too_early", "note", {"steps": float(run.steps), "progress": run.progress})
+        # What passes back through time is a matter of the weights, and known from the first step on.
+        flow = [Finding(f.kind, "warn", f.numbers) for f in (_vanishing(run), _backwards(run)) if f]
+        return (now, *flow)
+    learned = _learned(run)
+    rules = (_rate_too_large, _exploding, _dead, _saturated, _vanishing, _clipped_hard, _overfitting)
+    found = [] if learned else [finding for rule in rules if (finding := rule(run))]
+    kinds = {finding.kind for finding in found}
+    if "dead" in kinds and run.dead >= MOSTLY_DEAD:
+        found = [finding for finding in found if finding.kind != "vanishing"]  # it is what dead units do
+    if run.diverged:
+        return (_diverged(run), *(f for f in _sorted(found) if f.kind in CAUSES))[:MOST_FINDINGS]
+    if not any(finding.level == "bad" for finding in found) and (small := _rate_too_small(run)):
+        found.append(small)
+    if learned:
+        return (learned,)
+    if found:
+        return tuple(_sorted(found)[:MOST_FINDINGS])
+    if run.progress < STUCK:
+        return (Finding("too_early", "note", {"steps": float(run.steps), "progress": run.progress}),)
+    loss = run.loss if math.isfinite(run.loss) else run.validation
+    return (Finding("healthy", "good", {"progress": run.progress, "loss": loss}),)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The curves, and what several rules ask of them."""
+
+    arrays: Mapping[str, np.ndarray]
+    experiment: Experiment
+
+    @cached_property
+    def steps(self) -> int:
+        return int(self.arrays["step"][-1]) + 1 if len(self.arrays["step"]) else 0
+
+    @cached_property
+    def recent(self) -> slice:
+        return slice(-max(FEWEST_POINTS, round(RECENT * len(self.arrays["step"]))), None)
+
+    @cached_property
+    def diverged(self) -> bool:
+        """The last step led to no update."""
+        return bool(self.steps) and bool(np.isnan(self.arrays["update"][-1]))
+
+    @cached_property
+    def loss(self) -> float:
+        """Training loss now."""
+        return _median(self.arrays["loss"][self.recent])
+
+    @cached_property
+    def validation(self) -> float:
+        """The newest finite validation loss; NaN where there is none."""
+        losses = self.arrays["validation_loss"]
+        return float(losses[-1]) if len(losses) and np.isfinite(losses[-1]) else math.nan
+
+    @cached_property
+    def progress(self) -> float:
+        """On the training or the validation set, whichever is further."""
+        baseline = TASKS[self.experiment.task].baseline(self.experiment.length)
+        losses = [loss for loss in (self.loss, self.validation) if math.isfinite(loss)]
+        return 1.0 - min(losses) / baseline if losses else 0.0
+
+    @cached_property
+    def saturated(self) -> float:
+        return _newest(self.arrays["saturated"])
+
+    @cached_property
+    def dead(self) -> float:
+        return _newest(self.arrays["dead"])
+
+    @cached_property
+    def relative_update(self) -> np.ndarray:
+        """Size of each update in units of the weights' size."""
+        return _quotient(self.arrays["update"], self.arrays["weight"])
+
+    @cached_property
+    def jump(self) -> np.ndarray:
+        """Norm of each gradient in units of the median of those around it."""
+        norm = self.arrays["norm_before"].astype(float)
+        around = np.pad(np.where(np.isfinite(norm), norm, np.nan), NEIGHBOURS, constant_values=np.nan)
+        return _quotient(norm, _medians(sliding_window_view(around, 2 * NEIGHBOURS + 1)))
+
+    @cached_property
+    def flow(self) -> tuple[float, int]:
+        """How many decades dL/dh_1 lies above dL/dh_t, the last fifth of the way left out, and t - 1."""
+        T = self.experiment.steps_per_sequence()
+        if TASKS[self.experiment.task].readout == "every":
+            return self._bound(T), T - 1
+        columns = self.arrays["heat"]
+        columns = columns[-max(FEWEST_COLUMNS, round(RECENT * len(columns))) :]
+        row = round(WAY * (columns.shape[1] - 1))
+        if not len(columns) or row == 0:
+            return 0.0, 0
+        log = log10_of(columns)
+        with np.errstate(invalid="ignore"):  # nothing anywhere: infinity minus infinity
+            decades = log[:, 0] - log[:, row]
+        known = decades[~np.isnan(decades)]
+        middle = float(np.median(np.clip(known, LOWEST, -LOWEST))) if len(known) else 0.0
+        return middle, row * math.ceil(T / columns.shape[1])
+
+    def _bound(self, T: int) -> float:
+        """Decades that are lost at least. With a loss at every time step, dL/dh_t hides what comes back."""
+        spectra = self.arrays["spectrum"]
+        largest = float(spectra[-1, -1, 1]) if len(spectra) else math.nan
+        if not largest < 1.0:
+            return 0.0
+        return max(LOWEST, (T - 1) * math.log10(largest)) if largest > 0 else LOWEST
+
+
+def _diverged(run: _Run) -> Finding:
+    numbers = {"step": float(run.steps - 1)}
+    for name, series in (("loss", "loss"), ("norm", "norm_before")):
+        finite = run.arrays[series][np.isfinite(run.arrays[series])]
+        if len(finite):
+            numbers[name] = float(finite[-1])
+    return Finding("diverged", "bad", numbers)
+
+
+def _rate_too_large(run: _Run) -> Finding | None:
+    """A step as large as the weights that no jump of the gradient accounts for."""
+    large = np.flatnonzero(run.relative_update >= LARGE_UPDATE)
+    if run.progress >= GOING_WELL or not len(large) or run.jump[large[0]] >= JUMP:
+        return None
+    most = int(large[np.argmax(run.relative_update[large])])
+    rate = run.experiment.at(run.steps)["learning_rate"]
+    size = min(float(run.relative_update[most]), LARGEST)
+    numbers = {"update": size, "step": float(run.arrays["step"][most])}
+    return Finding("rate_too_large", "bad", {**numbers, "rate": float(rate)})
+
+
+def _exploding(run: _Run) -> Finding | None:
+    return _backwards(run) or _jumps(run)
+
+
+def _backwards(run: _Run) -> Finding | None:
+    """The gradient grows on its way back through time."""
+    decades, steps = run.flow
+    if decades < EXPLODING_DECADES or run.progress >= GOING_WELL:
+        return None
+    return Finding("exploding", "bad", _way(decades, steps))
+
+
+def _jumps(run: _Run) -> Finding | None:
+    """Single gradients that are far longer than those around them."""
+    finite = np.flatnonzero(np.isfinite(run.jump))
+    if run.progress >= GOING_WELL or not len(finite) or _rate_too_large(run):
+        return None
+    most = int(finite[np.argmax(run.jump[finite])])
+    if run.jump[most] < JUMP:
+        return None
+    harmless = run.relative_update[most] < LARGE_UPDATE
+    numbers = {"jump": float(run.jump[most]), "step": float(run.arrays["step"][most])}
+    return Finding("exploding", "warn" if harmless else "bad", numbers)
+
+
+def _dead(run: _Run) -> Finding | None:
+    if not run.dead >= DEAD or run.progress >= GOING_WELL:
+        return None
+    bad = run.dead >= MOSTLY_DEAD and run.progress < STUCK
+    return Finding("dead", "bad" if bad else "warn", {"share": run.dead})
+
+
+def _saturated(run: _Run) -> Finding | None:
+    if not run.saturated >= SATURATED or run.progress >= GOING_WELL:
+        return None
+    return Finding("saturated", "bad" if run.progress < STUCK else "warn", {"share": run.saturated})
+
+
+def _vanishing(run: _Run) -> Finding | None:
+    decades, steps = run.flow
+    if decades > -VANISHING_DECADES or run.progress >= GOING_WELL:
+        return None
+    return Finding("vanishing", "bad" if run.progress < STUCK else "warn", _way(decades, steps))
+
+
+def _way(decades: float, steps: int) -> dict[str, float]:
+    """Ratio of the gradients at both ends of the way, and the factor for each step of it."""
+    if decades == LOWEST:
+        return {"ratio": 0.0, "steps": float(steps), "factor": 0.0}
+    decades = min(decades, math.log10(LARGEST))
+    return {"ratio": 10.0**decades, "steps": float(steps), "factor": 10.0 ** (decades / steps)}
+
+
+def _clipped_hard(run: _Run) -> Finding | None:
+    norm, threshold = (run.arrays[name][run.recent].astype(float) for name in ("norm_before", "threshold"))
+    on = np.isfinite(threshold) & np.isfinite(norm)
+    if not on.any() or run.progress >= GOING_WELL:
+        return None
+    share = float((norm > threshold)[on].mean())
+    factor = _median(_quotient(norm, threshold)[on])
+    if share < CLIPPED_SHARE or not factor >= CLIPPED_FACTOR:
+        return None
+    level: Level = "bad" if run.progress < STUCK else "warn"
+    return Finding("clipped_hard", level, {"share": share, "factor": factor})
+
+
+def _overfitting(run: _Run) -> Finding | None:
+    losses = run.arrays["validation_loss"]
+    finite = np.flatnonzero(np.isfinite(losses))
+    if not len(finite) or not math.isfinite(run.validation):
+        return None
+    best = int(finite[np.argmin(losses[finite])])
+    worse = run.validation > OVERFITTED * losses[best]
+    if not worse or run.loss > LEARNED_BY_HEART * run.validation or run.progress < STUCK:
+        return None
+    numbers = {
+        "train": run.loss, "validation": run.validation, "best": float(losses[best]),
+        "step": float(run.arrays["validation_step"][best]),
+    }  # fmt: skip
+    return Finding("overfitting", "warn", numbers)
+
+
+def _rate_too_small(run: _Run) -> Finding | None:
+    usual = _median(run.relative_update[run.recent])
+    if run.progress >= STUCK or not usual < SMALL_UPDATE:
+        return None
+    rate = float(run.experiment.at(run.steps)["learning_rate"])
+    return Finding("rate_too_small", "warn", {"update": usual, "rate": rate})
+
+
+def _learned(run: _Run) -> Finding | None:
+    """The task's criterion is met now."""
+    solved, looks = TASKS[run.experiment.task].solved, run.arrays
+    met = [
+        solved.met(float(loss), None if np.isnan(accuracy) else float(accuracy))
+        for loss, accuracy in zip(looks["validation_loss"], looks["validation_accuracy"], strict=True)
+    ]
+    if not met or not met[-1] or not math.isfinite(run.validation) or run.diverged:
+        return None
+    numbers = {"step": float(looks["validation_step"][met.index(True)]), "loss": run.validation}
+    accuracy = float(looks["validation_accuracy"][-1])
+    return Finding("learned", "good", numbers if math.isnan(accuracy) else {**numbers, "accuracy": accuracy})
+
+
+def _sorted(findings: list[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: (LEVELS.index(f.level), KINDS.index(f.kind)))
+
+
+def _median(values: np.ndarray) -> float:
+    """Of the finite ones; NaN where there are none."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else math.nan
+
+
+def _medians(rows: np.ndarray) -> np.ndarray:
+    """Of the numbers in each row, leaving NaN out; NaN where there are none."""
+    ascending = np.sort(rows, axis=1)  # NaN last
+    known = np.count_nonzero(~np.isnan(rows), axis=1)
+    index = np.arange(len(rows))
+    low, high = ascending[index, np.maximum(known - 1, 0) // 2], ascending[index, known // 2]
+    return np.asarray(np.where(known > 0, (low + high) / 2, np.nan))
+
+
+def _quotient(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.asarray(above.astype(float) / below)
+
+
+def _newest(looks: np.ndarray) -> float:
+    return float(looks[-1]) if len(looks) else math.nan
