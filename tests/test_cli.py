@@ -166,7 +166,7 @@ OTHER = {
     "task": "digits_rows", "length": 8, "cell": "lstm", "hidden": 3, "initialization": "orthogonal",
     "gain": 1.5, "forget_bias": -1.0, "clip": "value", "clip_threshold": 0.25, "clip_scope": "recurrent",
     "optimizer": "momentum", "learning_rate": 0.003, "batch": 5, "steps": 3, "seed": 11,
-    "precision": "float64",
+    "precision": "float64", "train_size": 20, "until": "solved",
 }  # fmt: skip
 
 

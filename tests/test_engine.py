@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +22,20 @@ from distributed import KilledWorker
 from rnnviz.experiment import Experiment
 from rnnviz.recording import concatenate
 from rnnviz.runs.chunk import decode
-from rnnviz.runs.engine import GONE, Scheduler, _loop, _reason, cores
+from rnnviz.runs.engine import (
+    GONE,
+    IDLE_SECONDS,
+    POLL_SECONDS,
+    STOP_PATIENCE,
+    Scheduler,
+    _loop,
+    _reason,
+    cores,
+)  # fmt: skip
 from rnnviz.runs.jobs import Jobs
 from rnnviz.runs.lock import EngineRunningError, engine_lock
 from rnnviz.runs.schema import PROCESSES, RUNS, STATES
-from rnnviz.runs.store import FencedError, Run, Store, StoreFullError
+from rnnviz.runs.store import ChunkRow, FencedError, Run, Store, StoreFullError
 from rnnviz.training import train
 from tests.waiting import wait_until
 
@@ -244,6 +254,50 @@ def test_a_paused_run_rests_and_goes_on_to_the_same_bytes(engine):
     assert [(c.step, c.value) for c in row_of(store, run).experiment.changes] == [(rest.step, "value")]
 
 
+def test_a_run_in_single_steps_goes_on_to_the_same_bytes(engine):
+    store = engine.store
+    run = store.create(TINY.changed(steps=8), command="pause")
+    for made in range(1, 8):
+        assert store.step_on(run)
+
+        def rests() -> Run | None:
+            """a rest after the step"""
+            row = row_of(store, run)
+            return row if (row.state, row.command) == ("paused", "pause") else None
+
+        assert wait_until(rests, PATIENCE).step == made
+    store.step_on(run)
+    ends(store, run)
+    assert_repeatable(store, run)
+
+
+def test_four_paced_runs_share_two_workers_and_keep_their_time(engine):
+    """Each keeps a worker only while it makes a step: neither the others nor a fifth run wait for them."""
+    store, pace, steps = engine.store, 4.0, 6
+    experiments = [TINY.changed(seed=seed, steps=steps) for seed in range(4)]
+    ids = [store.create(experiment, pace=pace) for experiment in experiments]
+    other = store.create(TINY.changed(seed=9))
+    assert ends(store, other).state == "finished"
+    rows = [ends(store, run) for run in ids]
+    for row in rows:
+        took = row.updated - row.created
+        assert took >= (steps - 1) / pace - 0.01, "not faster than it should be"
+        assert row.epoch > 1, "it gave its worker back in between"
+        assert_repeatable(store, row.id)
+
+
+def test_a_run_at_a_very_slow_pace_can_be_hurried(engine):
+    store = engine.store
+    run = store.create(TINY.changed(steps=12), pace=0.1)
+    reaches(store, run, 1)
+    assert row_of(store, run).due > time.time() + 5
+    assert store.set_pace(run, None) is None
+    ends(store, run)
+    row = row_of(store, run)
+    assert row.updated - row.created < 12 / 0.1
+    assert_repeatable(store, run)
+
+
 def test_runs_that_cannot_go_on_fail_with_a_sentence_and_block_nobody(engine):
     """One whose experiment no version knows, one whose state is broken, one that is deleted while it runs."""
     store = engine.store
@@ -299,6 +353,37 @@ def test_a_run_survives_the_death_of_its_worker(engine):
     assert row_of(store, run).experiment.changes == (change,), "in force at the same step"
     assert engine.process.poll() is None
     assert not set(victims) & set(engine.workers())
+
+
+def test_a_worker_that_sleeps_does_not_hold_up_a_stop(tmp_path):
+    """Suspended, as a laptop's lid or a debugger does it; when it wakes up it finds the door closed."""
+    engine = EngineProcess(tmp_path)
+    store = engine.store
+    try:
+        engine.start()
+        run = store.create(ENDLESS)
+        reaches(store, run, 1)
+        sleepers = wait_until(engine.workers, PATIENCE)
+        for sleeper in sleepers:
+            sleeper.suspend()
+        assert store.command(run, "stop")
+        told = time.monotonic()
+        row = wait_until(lambda: r if (r := row_of(store, run)).ended else None, PATIENCE)
+        assert time.monotonic() - told < 25, "a worker counts as dead after thirty seconds"
+        assert row.state == "stopped"
+        chunks = store.chunks(run)
+        for sleeper in sleepers:
+            sleeper.resume()
+        after = store.create(TINY)
+        ends(store, after)
+        assert_repeatable(store, after)
+        assert (row_of(store, run), store.chunks(run)) == (row, chunks)
+    finally:
+        for process in engine.family:
+            if alive(process):
+                process.resume()
+        engine.end()
+        store.close()
 
 
 def test_a_run_survives_the_death_of_the_engine(tmp_path):
@@ -526,6 +611,68 @@ def test_a_stop_for_a_run_whose_slice_is_under_way_is_left_to_the_slice(quiet_st
     workers.come_back()  # as after its time, having missed the order
     scheduler.turn()
     assert row_of(quiet_store, first).state == "stopped"
+
+
+def test_a_slice_that_does_not_stop_in_time_is_overruled(quiet_store, monkeypatch):
+    workers = Workers(1)
+    scheduler = Scheduler(quiet_store, workers)
+    now = [100.0]
+    monkeypatch.setattr("rnnviz.runs.engine.time.monotonic", lambda: now[0])
+    run = quiet_store.create(TINY)
+    scheduler.turn()
+    for command, later in (("pause", 50.0), ("stop", STOP_PATIENCE), ("stop", STOP_PATIENCE - 0.1)):
+        quiet_store.command(run, command)
+        scheduler.turn()
+        now[0] += later if command == "pause" else 0
+        scheduler.turn()
+        assert row_of(quiet_store, run).state == "running"
+    now[0] += STOP_PATIENCE + 0.1
+    scheduler.turn()
+    row = row_of(quiet_store, run)
+    assert (row.state, row.epoch) == ("stopped", 2)
+    assert scheduler.in_flight, "its worker is still taken"
+    scheduler.turn()
+    workers.come_back(FencedError("Slice 1 of this run is no longer the newest."))
+    scheduler.turn()
+    assert row_of(quiet_store, run) == row
+    assert not scheduler.in_flight
+
+
+def test_paced_runs_take_a_worker_only_when_their_time_has_come(quiet_store, monkeypatch):
+    workers = Workers(2)
+    scheduler = Scheduler(quiet_store, workers)
+    now = [1e9]
+    monkeypatch.setattr("rnnviz.runs.engine.time.time", lambda: now[0])
+    ids = [quiet_store.create(TINY, pace=1.0) for _ in range(4)]
+
+    def step_on() -> list[str]:
+        """What comes back has made a step; its next is due a second after the last."""
+        done = workers.come_back()
+        for run in done:
+            row = row_of(quiet_store, run)
+            due = now[0] + 1.0
+            quiet_store.append(
+                run, row.epoch, ChunkRow(row.step, row.step, row.step + 1, b"r", b"s"),
+                {"step": row.step + 1}, {}, {}, b"state", paced=(1.0, due),
+            )  # fmt: skip
+        return done
+
+    for second in range(3):
+        scheduler.turn()
+        assert scheduler.rest() == POLL_SECONDS
+        done = step_on()
+        scheduler.turn()
+        done += step_on()
+        assert sorted(done) == sorted(ids), "two and two"
+        scheduler.turn()
+        assert workers.sent == [], "nobody's time has come"
+        assert scheduler.rest() == IDLE_SECONDS
+        now[0] += 0.96
+        scheduler.turn()
+        assert workers.sent == []
+        assert scheduler.rest() == pytest.approx(0.04, abs=1e-3), "the loop wakes up in time"
+        now[0] += 0.04
+        assert {row_of(quiet_store, run).step for run in ids} == {second + 1}
 
 
 def test_a_store_that_cannot_be_used_for_a_while_does_not_end_the_engine(quiet_store):

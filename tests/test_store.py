@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,7 +40,9 @@ from rnnviz.runs.schema import (
 from rnnviz.runs.store import (
     ACTIVE,
     ENDED,
+    LONGEST_REST,
     TRANSITIONS,
+    UNDO_SECONDS,
     ChunkRow,
     FencedError,
     IllegalTransitionError,
@@ -521,8 +524,9 @@ def test_settling_carries_out_what_no_slice_will(store, state, command):
     assert row_of(store, run).state == SETTLED[state, command]
     assert row_of(store, busy).state == state, "a slice is working on it and will see to it"
     assert row_of(store, other).state == "running"
-    store.settle([busy])
+    left = store.settle([busy])
     assert row_of(store, run).state == SETTLED[state, command]
+    assert left == ({busy} if command == "stop" else set()), "so that somebody may see whether it does"
 
 
 @pytest.mark.parametrize("state", sorted(ENDED))
@@ -547,6 +551,426 @@ def test_an_order_during_a_slice_is_seen_by_it(store):
     assert store.orders(run, epoch).command == "go"
     store.command(run, "pause")
     assert store.orders(run, epoch).command == "pause"
+
+
+def test_a_slice_that_does_not_answer_is_overruled_and_may_write_no_more(store):
+    run = in_state(store, "running")
+    assert not store.overrule(run), "nobody told it to stop"
+    store.command(run, "stop")
+    assert store.overrule(run)
+    row = row_of(store, run)
+    assert (row.state, row.epoch) == ("stopped", 2)
+    for attempt in old_slice_attempts(store, run).values():
+        with pytest.raises(FencedError):
+            attempt()
+    assert row_of(store, run) == row
+    assert not store.overrule(run)
+
+
+# Steps one by one
+
+
+def rests(store: Store, step: int = 10, **options: Any) -> str:
+    """A run that was paused at this step."""
+    run = store.create(EXPERIMENT, **options)
+    epoch = store.claim(run)
+    store.command(run, "pause")
+    wrote(store, run, epoch, 0, step - 1, state=b"s", move_to="paused")
+    return run
+
+
+def under_orders(store: Store, state: str, command: str, pause_at: int | None) -> str:
+    run = in_state(store, state)
+    values = {"command": command, "pause_at": pause_at, "step": 10}
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(**values))
+    return run
+
+
+@pytest.mark.parametrize("pause_at", [None, 12])
+@pytest.mark.parametrize("command", ["go", "pause", "stop"])
+@pytest.mark.parametrize("state", TRANSITIONS)
+def test_what_rests_can_be_stepped_and_what_steps_can_be_asked_for_more(store, state, command, pause_at):
+    run = under_orders(store, state, command, pause_at)
+    before = row_of(store, run)
+    expected = None
+    if command == "pause" and state in ("paused", "queued"):
+        expected = 13
+    elif command == "go" and state in ("paused", "queued", "running") and pause_at is not None:
+        expected = 15
+    assert store.step_on(run, 3) is (expected is not None)
+    if expected is None:
+        assert row_of(store, run) == before
+    else:
+        row = row_of(store, run)
+        assert (row.command, row.pause_at, row.state) == ("go", expected, state)
+
+
+def test_a_step_is_one_and_never_beyond_the_end(store):
+    run = rests(store)
+    assert store.step_on(run)
+    assert row_of(store, run).pause_at == 11
+    assert store.step_on(run, 10**9)
+    assert row_of(store, run).pause_at == 100
+    assert not store.step_on("no such run")
+    with pytest.raises(ValueError, match=r"^steps: got 0; allowed: a whole number from 1\.$"):
+        store.step_on(run, 0)
+
+
+def test_a_run_pauses_at_its_step_and_rests_until_it_is_told_to_go_on(store):
+    run = rests(store)
+    store.step_on(run, 2)
+    store.settle()
+    epoch = store.claim(run)
+    assert store.orders(run, epoch).pause_at == 12
+    wrote(store, run, epoch, 10, 11, state=b"t", move_to="paused", paused_at=12)
+    row = row_of(store, run)
+    assert (row.state, row.command, row.pause_at) == ("paused", "pause", None)
+    store.settle()
+    assert row_of(store, run).state == "paused"
+    store.command(run, "go")
+    store.settle()
+    assert row_of(store, run).state == "queued"
+
+
+@pytest.mark.parametrize("wish", ["go", "step", "stop", "pause"])
+def test_what_is_wished_while_a_slice_pauses_by_itself_is_not_lost(store, wish):
+    run = rests(store)
+    store.step_on(run, 2)
+    store.settle()
+    epoch = store.claim(run)
+    assert store.orders(run, epoch).pause_at == 12
+    store.step_on(run, 5) if wish == "step" else store.command(run, wish)
+    wrote(store, run, epoch, 10, 11, state=b"t", move_to="paused", paused_at=12)
+    store.settle()
+    row = row_of(store, run)
+    assert row.state == {"go": "queued", "step": "queued", "stop": "stopped", "pause": "paused"}[wish]
+    assert row.pause_at == {"go": None, "step": 17, "stop": 12, "pause": 12}[wish]
+    store.step_on(run)
+    assert row_of(store, run).pause_at == {"go": None, "step": 18, "stop": 12, "pause": 13}[wish]
+
+
+def test_an_old_slice_does_not_pause_what_goes_on(store):
+    run = rests(store)
+    store.step_on(run, 2)
+    store.settle()
+    old = store.claim(run)
+    store.lost(run, "silent")
+    store.claim(run)
+    before = everything(store)
+    with pytest.raises(FencedError):
+        wrote(store, run, old, 10, 11, state=b"t", move_to="paused", paused_at=12, paced=(1.0, 5.0))
+    assert everything(store) == before
+
+
+def test_go_forgets_where_to_pause(store):
+    run = store.create(EXPERIMENT, pause_at=5)
+    assert row_of(store, run).pause_at == 5
+    store.command(run, "pause")
+    assert row_of(store, run).pause_at == 5
+    store.command(run, "go")
+    assert row_of(store, run).pause_at is None
+
+
+def test_a_run_may_begin_with_a_rest(store):
+    run = store.create(EXPERIMENT, command="pause")
+    assert store.waiting() == []
+    assert store.claim(run) is None
+    assert store.step_on(run), "even before the engine has seen it"
+    assert row_of(store, run).pause_at == 1
+    store.command(run, "pause")
+    store.settle()
+    assert row_of(store, run).state == "paused"
+    with pytest.raises(ValueError, match=r"^command: got 'stop'; allowed: go, pause\.$"):
+        store.create(EXPERIMENT, command="stop")
+
+
+# Pace
+
+
+class Clock:
+    """The time of day, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1e9
+        monkeypatch.setattr("rnnviz.runs.store.time.time", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_paced_run_is_not_handed_out_before_its_time(store, clock):
+    free, run = store.create(EXPERIMENT), store.create(EXPERIMENT, pace=2.0)
+    assert store.waiting() == [free, run], "both may begin at once"
+    assert store.next_due() is None
+    epoch = store.claim(run)
+    wrote(store, run, epoch, 0, 0, state=b"s", paced=(2.0, clock.now + 0.5))
+    assert store.waiting() == [free]
+    assert store.claim(run) is None
+    assert store.next_due() == clock.now + 0.5
+    assert row_of(store, run).state == "running"
+    clock.now += 0.4
+    assert store.claim(run) is None
+    clock.now += 0.1
+    assert store.waiting() == [free, run]
+    assert store.next_due() is None
+    assert store.claim(run) == 2
+
+
+def test_a_run_does_not_wait_for_a_clock_that_was_set_back(store, clock):
+    run = store.create(EXPERIMENT, pace=2.0)
+    wrote(store, run, store.claim(run), 0, 0, state=b"s", paced=(2.0, clock.now + 0.5))
+    clock.now -= LONGEST_REST + 1
+    assert store.next_due() is None
+    assert store.waiting() == [run]
+
+
+@pytest.mark.parametrize(
+    ("before", "left", "after", "wait"),
+    [
+        (0.1, 9.0, 10.0, 0.09), (10.0, 0.05, 0.1, 5.0), (1.0, -3.0, 2.0, 0.0), (None, 0.0, 1.0, 1.0),
+        (500.0, 0.1, 1.0, 1.0), (0.1, 9.0, None, -1e9),
+    ],
+)  # fmt: skip
+def test_a_new_pace_shortens_or_stretches_the_wait(store, clock, before, left, after, wait):
+    """What is left of the way to the next step is kept, so that 10 s at a slow pace hold nobody up."""
+    run = store.create(EXPERIMENT, pace=before)
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).values(due=clock.now + left))
+    assert store.set_pace(run, after) is None
+    row = row_of(store, run)
+    assert row.pace == after
+    assert row.due == pytest.approx(clock.now + wait, abs=1e-4)
+
+
+def test_a_slice_does_not_overrule_a_new_pace(store, clock):
+    run = store.create(EXPERIMENT, pace=0.1)
+    epoch = store.claim(run)
+    store.set_pace(run, 10.0)
+    due = row_of(store, run).due
+    wrote(store, run, epoch, 0, 0, state=b"s", paced=(0.1, clock.now + 10.0))
+    assert row_of(store, run).due == due < clock.now + 0.2
+    assert (store.orders(run, epoch).pace, store.orders(run, epoch).due) == (10.0, due)
+
+
+def test_a_rest_ends_at_once_whatever_the_pace(store, clock):
+    for wake in (lambda run: store.command(run, "go"), store.step_on):
+        run = rests(store, pace=0.1)
+        with store.write() as connection:
+            connection.execute(sa.update(RUNS).values(due=clock.now + 9.0))
+        wake(run)
+        store.settle()
+        assert run in store.waiting()
+
+
+def test_going_on_is_no_way_to_hurry(store, clock):
+    run = store.create(EXPERIMENT, pace=0.1)
+    wrote(store, run, store.claim(run), 0, 0, state=b"s", paced=(0.1, clock.now + 10.0))
+    store.command(run, "go")
+    assert row_of(store, run).due == clock.now + 10.0
+
+
+@pytest.mark.parametrize("pace", [0, 0.09, 1000.1, -1, float("nan"), float("inf"), True, "fast"])
+def test_a_wrong_pace_is_refused_with_a_sentence(store, pace):
+    run = store.create(EXPERIMENT)
+    problem = store.set_pace(run, pace)
+    assert str(problem).endswith(
+        "; allowed: steps a second from 0.1 to 1000, or None for as fast as it goes."
+    )
+    with pytest.raises(ValueError, match=r"^pace: got "):
+        store.create(EXPERIMENT, pace=pace)
+    assert row_of(store, run).pace is None
+
+
+@pytest.mark.parametrize("state", [*TRANSITIONS, "missing"])
+def test_only_what_has_not_ended_has_a_pace(store, state):
+    run = "no such run" if state == "missing" else in_state(store, state)
+    problem = store.set_pace(run, 1)
+    if state in ENDED or state == "missing":
+        assert str(problem) == "pace: got 1; the run has ended."
+    else:
+        assert problem is None
+
+
+# Names, lists, second thoughts
+
+
+def test_names(store):
+    run = store.create(EXPERIMENT, name="  two\n lines ")
+    assert row_of(store, run).name == "two lines"
+    assert store.rename(run, "x" * 79 + " yz")
+    assert row_of(store, run).name == "x" * 79, "80 characters, and no space at the end"
+    assert store.rename(run, " \t")
+    assert row_of(store, run).name is None
+    assert not store.rename("no such run", "name")
+    assert row_of(store, store.create(EXPERIMENT, name=" ")).name is None
+
+
+def test_searching(store):
+    gru = store.create(Experiment(cell="gru", steps=77), "me", name="Übung 1: 100% of it")
+    lstm = store.create(Experiment(cell="lstm", steps=77), "me")
+    store.create(Experiment(cell="lstm", steps=77), "them")
+
+    def found(search: str) -> list[str]:
+        return [run.id for run in store.runs(owner="me", search=search)]
+
+    assert found("") == found("  ") == found('"STEPS":77') == [lstm, gru]
+    assert found("gru") == found("GRU übung") == found("ÜBUNG") == found("0%") == [gru]
+    assert found("Lstm") == [lstm]
+    assert found("lstm übung") == found("1_1") == found("g%u") == []
+    assert len(store.runs(("queued",), search="lstm")) == 2
+
+
+@pytest.mark.parametrize("state", TRANSITIONS)
+def test_what_is_discarded_is_stopped_and_out_of_sight_until_it_is_restored(store, state):
+    run, other = in_state(store, state), store.create(EXPERIMENT)
+    before = row_of(store, run)
+    assert store.discard(run)
+    assert store.run(run) is None
+    assert [r.id for r in store.runs()] == [other]
+    assert run not in store.waiting()
+    assert store.claim(run) is None
+    assert not store.discard(run), "once"
+    hidden = store.run(run, discarded=True)
+    assert hidden.command == ("go" if state in ENDED else "stop")
+    store.settle()
+    assert store.restore(run)
+    assert row_of(store, run).state == (before.state if state in ENDED else "stopped")
+    assert {r.id for r in store.runs()} == {run, other}
+    assert not store.restore(run)
+    assert not store.restore("no such run")
+    assert not store.discard("no such run")
+
+
+def test_what_was_discarded_can_be_restored_for_some_minutes(store, clock):
+    run, kept = filled(store), filled(store)
+    store.discard(run)
+    clock.now += UNDO_SECONDS - 1
+    assert store.prune() == []
+    assert store.run(run, discarded=True) is not None
+    clock.now += 2
+    assert store.prune() == [run]
+    assert run not in str(everything(store))
+    assert row_of(store, kept).deleted is None
+
+
+# Repeats with other seeds
+
+
+@pytest.fixture
+def family(store: Store) -> tuple[str, list[str], str]:
+    """A run, its repeats, and somebody else's."""
+    run = store.create(EXPERIMENT, "me")
+    repeats = [store.create(EXPERIMENT.changed(seed=s), "me", repeats=run) for s in (1, 2)]
+    return run, repeats, store.create(EXPERIMENT, "me")
+
+
+def test_repeats_know_what_they_repeat(store, family):
+    run, repeats, other = family
+    assert [r.id for r in store.repeats_of(run)] == repeats
+    assert [r.repeats for r in store.repeats_of(run)] == [run, run]
+    assert store.repeats_of(repeats[0]) == store.repeats_of(other) == []
+    store.discard(repeats[0])
+    assert [r.id for r in store.repeats_of(run)] == repeats[1:]
+
+
+@pytest.mark.parametrize("command", ["pause", "stop", "go"])
+def test_repeats_get_the_orders_of_what_they_repeat(store, family, command):
+    run, repeats, other = family
+    if command == "go":
+        assert store.command(run, "pause")
+    assert store.command(run, command)
+    assert {row_of(store, r).command for r in (run, *repeats)} == {command}
+    assert row_of(store, other).command == "go"
+
+
+def test_repeats_change_with_what_they_repeat(store, family):
+    """They differ from it by the seed alone, also after the settings were changed in mid-run."""
+    run, repeats, other = family
+    assert store.change(run, "learning_rate", 0.5) is None
+    for one in (run, *repeats):
+        assert [c[1:] for c in store.orders(one, store.claim(one)).changes] == [("learning_rate", 0.5)]
+    assert store.orders(other, store.claim(other)).changes == ()
+    store.move(run, "finished")
+    assert store.change(run, "learning_rate", 0.25) is None, "its repeats are under way"
+    for one in repeats:
+        store.move(one, "finished")
+    assert store.change(run, "learning_rate", 0.5) is not None
+
+
+def test_repeats_keep_the_pace_of_what_they_repeat(store, family):
+    run, repeats, other = family
+    assert store.set_pace(run, 5.0) is None
+    assert {row_of(store, r).pace for r in (run, *repeats)} == {5.0}
+    assert row_of(store, other).pace is None
+
+
+def test_repeats_step_with_what_they_repeat(store, family):
+    run, repeats, other = family
+    assert not store.step_on(run)
+    store.command(run, "pause")
+    store.settle()
+    assert store.step_on(run, 3)
+    assert {row_of(store, r).pause_at for r in (run, *repeats)} == {3}
+    assert row_of(store, other).pause_at is None
+
+
+def test_repeats_can_be_stopped_when_the_original_is_over(store, family):
+    run, repeats, _ = family
+    store.claim(run)
+    store.move(run, "finished")
+    assert store.command(run, "stop")
+    assert {row_of(store, r).command for r in repeats} == {"stop"}
+    assert row_of(store, run).command == "go"
+    store.settle()
+    assert not store.command(run, "stop")
+
+
+def test_a_repeat_has_a_life_of_its_own(store, family):
+    run, (first, second), _ = family
+    store.command(first, "stop")
+    store.discard(first)
+    assert (row_of(store, run).command, row_of(store, second).command) == ("go", "go")
+
+
+def test_replacing_a_run_stops_its_repeats(store, family):
+    run, repeats, other = family
+    theirs = store.create(EXPERIMENT, "them", repeats=run)
+    store.create(EXPERIMENT, "me", replaces=[run])
+    assert {row_of(store, r).command for r in (run, *repeats)} == {"stop"}
+    assert {row_of(store, r).command for r in (other, theirs)} == {"go"}
+
+
+def test_repeats_go_and_come_back_with_the_original(store, family, clock):
+    run, repeats, other = family
+    store.discard(repeats[0])
+    clock.now += 5
+    assert store.discard(run)
+    assert [r.id for r in store.runs()] == [other]
+    assert store.restore(run)
+    assert {r.id for r in store.runs()} == {run, repeats[1], other}, "not what was discarded before"
+    clock.now += UNDO_SECONDS - 4
+    assert store.prune() == [repeats[0]]
+
+
+def test_deleting_a_run_deletes_its_repeats(store, family):
+    run, repeats, other = family
+    store.delete(run)
+    assert [r.id for r in store.runs()] == [other]
+    assert not any(r in str(everything(store)) for r in (run, *repeats))
+
+
+def test_repeats_are_forgotten_with_the_original(store):
+    old = filled(store, size=1000)
+    repeat, young, busy = filled(store, size=1000), filled(store, size=1000), store.create(EXPERIMENT)
+    each = row_of(store, old).bytes
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).where(RUNS.c.id.in_([repeat, busy])).values(repeats=old))
+        connection.execute(sa.update(RUNS).where(RUNS.c.id == old).values(updated=time.time() - 50))
+    assert set(store.prune(max_bytes=2 * each)) == {old, repeat}
+    assert {r.id for r in store.runs()} == {young, busy}, "what is under way is not forgotten"
 
 
 # Changes in mid-run
@@ -773,7 +1197,7 @@ def test_an_older_store_is_brought_up_and_keeps_its_runs(store, monkeypatch):
     monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, second, third])
     tomorrow = Store(store.url)
     assert called == [2, 3]
-    assert version_of(tomorrow) == "3"
+    assert version_of(tomorrow) == str(len(schema.MIGRATIONS))
     with tomorrow.read() as connection:
         assert connection.execute(sa.text("SELECT id, mood FROM runs")).all() == [(run, "calm")]
         assert connection.execute(sa.select(sa.func.count()).select_from(CHUNKS)).scalar() == 1
@@ -788,7 +1212,7 @@ def test_a_new_store_needs_no_migration(tmp_path, monkeypatch):
         schema, "MIGRATIONS", [*schema.MIGRATIONS, lambda _: pytest.fail("not for a new one")]
     )
     store = Store(f"sqlite:///{tmp_path / 'new.db'}")
-    assert version_of(store) == "2"
+    assert version_of(store) == str(len(schema.MIGRATIONS))
     store.close()
 
 
@@ -800,7 +1224,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(store, monkeypatch):
     monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, breaks])
     with pytest.raises(RuntimeError, match="power cut"):
         Store(store.url)
-    assert version_of(store) == "1"
+    assert version_of(store) == str(len(schema.MIGRATIONS) - 1)
     with store.read() as connection:
         assert "mood" not in {column["name"] for column in sa.inspect(connection).get_columns("runs")}
 
@@ -941,15 +1365,28 @@ def test_every_statement_is_also_that_of_postgresql(store):
     epoch = store.claim(run)
     store.resume(run, epoch, 0)
     store.orders(run, epoch)
-    store.append(run, epoch, chunk(0, 9), {"step": 10}, {1: 5}, {0: b"p"}, b"s")
+    store.append(
+        run, epoch, chunk(0, 9), {"step": 10}, {1: 5}, {0: b"p"}, b"s", paced=(1.0, 2.0), paused_at=5
+    )
+    store.set_pace(run, 2.0)
+    store.next_due()
+    store.rename(run, "name")
+    store.runs(search="two words")
+    store.repeats_of(run)
+    store.overrule(run)
+    store.command(run, "pause")
+    store.lost(run, "gone")
+    store.step_on(run)
     store.chunks(run, 3)
     store.screens(run)
     store.newest(run)
     store.checkpoints(run)
     store.state(run)
-    store.lost(run, "gone")
+    store.claim(run)
     store.recover()
     store.move(run, "stopped")
+    store.discard(run)
+    store.restore(run)
     store.hear("me", "server")
     store.heard("server", 5.0)
     store.leave("me")
@@ -1002,12 +1439,32 @@ class Life(RuleBasedStateMachine):
     def row(self) -> Run:
         return row_of(self.store, self.run)
 
+    @rule(steps=st.integers(1, 20))
+    def step(self, steps: int) -> None:
+        before = self.row
+        rests = before.command == "pause" and before.state in ("paused", "queued")
+        more = before.command == "go" and before.pause_at is not None
+        asked = not before.ended and (rests or more)
+        assert self.store.step_on(self.run, steps) == asked
+        if asked:
+            self.command = "go"
+            begin = before.step if rests else max(before.step, before.pause_at)
+            assert self.row.pause_at == min(100, begin + steps)
+
+    @rule(pace=st.sampled_from([None, 0.1, 1000.0]))
+    def set_pace(self, pace: float | None) -> None:
+        before = self.row
+        assert (self.store.set_pace(self.run, pace) is None) == (not before.ended)
+        if not before.ended:
+            assert self.row.pace == pace
+
     def newest(self, epoch: int) -> bool:
         return epoch == self.row.epoch and self.row.state == "running"
 
     @rule()
     def claim(self) -> None:
         allowed = self.row.state in ACTIVE and self.row.command == "go"
+        self.store.set_pace(self.run, None)  # or it might be too early
         before = self.row.epoch
         epoch = self.store.claim(self.run)
         assert (epoch is not None) == allowed
@@ -1077,9 +1534,13 @@ class Life(RuleBasedStateMachine):
         )
         if not self.newest(epoch):
             with pytest.raises(FencedError):
-                self.store.append(*arguments)
+                self.store.append(*arguments, paced=(1000.0, 5.0), paused_at=self.row.pause_at)
             return
-        self.store.append(*arguments)
+        before = self.row
+        at = before.pause_at if end == "paused" else None
+        self.store.append(*arguments, paced=(1000.0, 5.0), paused_at=at)
+        if at is not None and before.command == "go":
+            self.command = "pause"
         self.recorded += 5
         if state:
             self.saved = self.recorded

@@ -28,6 +28,7 @@ from .store import FencedError, IllegalTransitionError, Store
 from .worker import advance_slice
 
 POLL_SECONDS = 0.03  # while there is something to do
+STOP_PATIENCE = 3.0  # seconds for a slice to obey a stop; a worker that was suspended never will
 IDLE_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 SERVER_SILENCE = 6.0  # a server not heard for this long is gone
@@ -90,12 +91,17 @@ class Scheduler:
         self.store, self.client, self.jobs = store, client, Jobs(store)
         self.in_flight: dict[str, Future[str]] = {}
         self.wake = threading.Event()
+        self.told: dict[str, float] = {}  # runs whose slice has been told to stop, and since when
 
     def turn(self) -> None:
         """Collect what came back, carry out commands, hand out what is due."""
         self.collect()
         busy = {key.removeprefix("run:") for key in self.in_flight if key.startswith("run:")}
-        self.store.settle(busy)
+        now = time.monotonic()
+        self.told = {run: self.told.get(run, now) for run in self.store.settle(busy)}
+        for run in [run for run, since in self.told.items() if now - since > STOP_PATIENCE]:
+            if self.store.overrule(run):
+                log.warning("the slice of %s does not answer; the run was stopped without it", run)
         free = self.slots() - len(busy)
         for run in self.store.waiting() if free > 0 else ():
             key = f"run:{run}"
@@ -117,6 +123,13 @@ class Scheduler:
             if epoch is not None:
                 self.submit(key, job_slice, job, epoch, priority=10)
                 free -= 1
+
+    def rest(self) -> float:
+        """Seconds until there may be something to do, if nobody wakes the loop before."""
+        if self.in_flight:
+            return POLL_SECONDS
+        due = self.store.next_due()
+        return IDLE_SECONDS if due is None else min(IDLE_SECONDS, max(0.0, due - time.time()))
 
     def slots(self) -> int:
         """Slices that can be worked on at once."""
@@ -203,11 +216,13 @@ def _loop(store: Store, scheduler: Scheduler, me: str, linger: float | None, sto
                 log.error("the workers' scheduler is gone; the engine ends")
                 return
             scheduler.turn()
+            rest = scheduler.rest()
         except (sa.exc.OperationalError, RuntimeError, IllegalTransitionError) as error:
             # A full disk or a busy database passes; the runs wait where they are.
             log.error("the store cannot be used now: %s", error)
             stop.wait(1.0)
-        scheduler.wake.wait(POLL_SECONDS if scheduler.in_flight else IDLE_SECONDS)
+            rest = IDLE_SECONDS
+        scheduler.wake.wait(rest)
         scheduler.wake.clear()
 
 

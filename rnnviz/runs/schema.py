@@ -38,8 +38,15 @@ RUNS = Table(
     Column("solved_at", Integer),
     Column("rate", Float),  # steps a second in the last slice
     Column("bytes", Integer, nullable=False),
+    Column("name", Text),  # its owner's words for it
+    Column("deleted", Float),  # when its owner discarded it; it can be restored for a while
+    Column("pace", Float),  # steps a second, empty: as fast as it goes
+    Column("due", Float, nullable=False, server_default=sa.text("0")),  # no slice is handed out before
+    Column("pause_at", Integer),  # the step at which it pauses by itself
+    Column("repeats", String(32)),  # the run that it repeats with another seed
     Index("runs_by_state", "state", "dispatched"),
     Index("runs_by_owner", "owner", "created"),
+    Index("runs_by_repeated", "repeats"),
 )  # fmt: skip
 
 CHUNKS = Table(
@@ -107,6 +114,12 @@ PROCESSES = Table(
 )  # fmt: skip
 
 
+RECORDED_LESS = (
+    "This run was recorded by an older version of the program, which kept less. Train brings it back: "
+    "its settings are all here."
+)
+
+
 class NewerStoreError(RuntimeError):
     """The store was written by a newer version of this program."""
 
@@ -115,9 +128,28 @@ def _create(connection: Connection) -> None:
     METADATA.create_all(connection)
 
 
+def _stepping_and_lists(connection: Connection) -> None:
+    """Version 2: runs that are stepped, paced, named, discarded and repeated with other seeds."""
+    for column in (
+        "name TEXT", "deleted FLOAT", "pace FLOAT", "due FLOAT DEFAULT 0 NOT NULL", "pause_at INTEGER",
+        "repeats VARCHAR(32)",
+    ):  # fmt: skip
+        connection.execute(sa.text(f"ALTER TABLE runs ADD COLUMN {column}"))
+    connection.execute(sa.text("CREATE INDEX runs_by_repeated ON runs (repeats)"))
+    # Version 1 recorded less of each step. Nothing of a run is lost that training it again would not bring
+    # back to the last bit, so its settings stay and its recording goes.
+    for table in (CHUNKS, STATES, CHECKPOINTS):
+        connection.execute(sa.delete(table))
+    connection.execute(
+        sa.update(RUNS)
+        .where(RUNS.c.step > 0)
+        .values(state="stopped", command="stop", bytes=0, message=RECORDED_LESS)
+    )
+
+
 #: MIGRATIONS[k] brings a store from version k to version k + 1. Version 0 is an empty database: the first
 #: entry makes today's tables, so that a new store needs none of the others.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create, _stepping_and_lists]
 
 
 def migrate(connection: Connection, migrations: list[Callable[[Connection], None]] | None = None) -> int:

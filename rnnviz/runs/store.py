@@ -19,7 +19,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import reduce
@@ -51,6 +51,11 @@ DEFAULT_STORE = "rnnviz.db"
 MAX_BYTES = 2_000_000_000
 MAX_AGE = 30 * 24 * 3600.0
 BUSY_MS = 10_000
+
+SLOWEST, FASTEST = 0.1, 1000.0  # steps a second that may be asked for
+LONGEST_REST = 60.0  # seconds; who would have to wait longer for its next slice met a clock that was set back
+NAME_LENGTH = 80
+UNDO_SECONDS = 600.0  # how long a discarded run can be restored
 
 
 class FencedError(RuntimeError):
@@ -90,6 +95,12 @@ class Run:
     solved_at: int | None
     rate: float | None
     bytes: int
+    name: str | None = None
+    deleted: float | None = None
+    pace: float | None = None
+    due: float = 0.0
+    pause_at: int | None = None
+    repeats: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -114,6 +125,9 @@ class Orders:
 
     command: str
     changes: tuple[tuple[int, str, Any], ...]  # (control id, field, value), oldest first
+    pause_at: int | None = None  # the step at which to pause
+    pace: float | None = None  # steps a second, None: as fast as it goes
+    due: float = 0.0  # when the next step of a paced run is due
 
 
 def store_url() -> str:
@@ -129,6 +143,14 @@ def owner_hash(token: str | None) -> str | None:
 def new_id() -> str:
     """An id that nobody can guess."""
     return secrets.token_urlsafe(16)
+
+
+def due_at(pace: float | None, before: float | None, due: float, now: float) -> float:
+    """When the next step is due at a new pace: what was left of the way to it is kept."""
+    if pace is None:
+        return 0.0
+    left = 1.0 if before is None else min(1.0, max(0.0, due - now) * before)
+    return now + left / pace
 
 
 class Store:
@@ -167,47 +189,65 @@ class Store:
 
     def create(
         self, experiment: Experiment, owner: str | None = None, run: str | None = None,
-        replaces: Sequence[str] = (),
+        replaces: Sequence[str] = (), *, command: str = "go", pause_at: int | None = None,
+        pace: float | None = None, repeats: str | None = None, name: str | None = None,
     ) -> str:  # fmt: skip
         """Queue a run and return its id, which nobody can guess. `owner` is the token's hash.
 
-        The runs of the same owner that it `replaces` are told to stop in the same transaction. A caller that
-        may be interrupted at any moment makes the id itself, with `new_id`, and remembers it first.
+        The runs of the same owner that it `replaces` are told to stop in the same transaction, and so are
+        their repeats. A caller that may be interrupted at any moment makes the id itself, with `new_id`, and
+        remembers it first. With the command "pause" the run waits at its start; `repeats` is the run that it
+        repeats with another seed.
         """
+        if command not in ("go", "pause"):
+            raise ValueError(f"command: got {command!r}; allowed: go, pause.")
+        if problem := _pace_problem(pace):
+            raise ValueError(str(problem))
         now = time.time()
         run = run or new_id()
         with self.write() as connection:
             connection.execute(
                 sa.update(RUNS)
-                .where(RUNS.c.id.in_(replaces), RUNS.c.owner == owner, RUNS.c.state.not_in(ENDED))
+                .where(_with_repeats(replaces), RUNS.c.owner == owner, RUNS.c.state.not_in(ENDED))
                 .values(command="stop")
             )
             connection.execute(
                 sa.insert(RUNS).values(
                     id=run, created=now, updated=now, owner=owner, experiment=experiment.to_json(),
-                    state="queued", command="go", epoch=0, dispatched=0.0, failures=0, step=0,
-                    steps=experiment.steps, clipped=0, bytes=0,
+                    state="queued", command=command, epoch=0, dispatched=0.0, failures=0, step=0,
+                    steps=experiment.steps, clipped=0, bytes=0, name=tidy(name or ""), pace=pace, due=0.0,
+                    pause_at=pause_at, repeats=repeats,
                 )
             )  # fmt: skip
         return run
 
-    def run(self, run: str) -> Run | None:
-        """A run, or None when there is none of that id.
+    def run(self, run: str, discarded: bool = False) -> Run | None:
+        """A run, or None when there is none of that id; one that was discarded only if that is asked for.
 
         Raises ExperimentError when this version of the program cannot read its experiment.
         """
+        query = sa.select(RUNS).where(RUNS.c.id == run)
         with self.read() as connection:
-            row = connection.execute(sa.select(RUNS).where(RUNS.c.id == run)).mappings().first()
+            row = connection.execute(
+                query if discarded else query.where(RUNS.c.deleted.is_(None))
+            ).mappings().first()  # fmt: skip
         return None if row is None else _run(row)
 
     def runs(
-        self, states: Sequence[str] | None = None, owner: str | None = None, limit: int = 1000
-    ) -> list[Run]:
+        self, states: Sequence[str] | None = None, owner: str | None = None, limit: int = 1000,
+        search: str = "",
+    ) -> list[Run]:  # fmt: skip
         """Runs, the least recently served first when states are given, else the newest first.
 
-        A run whose experiment this version cannot read is left out.
+        Every word of `search` has to stand in the run's name or in its experiment's JSON, in capitals or not.
+        Discarded runs are left out, and those whose experiment this version cannot read.
         """
-        query = sa.select(RUNS).limit(limit)
+        query = sa.select(RUNS).where(RUNS.c.deleted.is_(None)).limit(limit)
+        for word in search.split():
+            query = query.where(
+                RUNS.c.name.icontains(word, autoescape=True)
+                | RUNS.c.experiment.icontains(word, autoescape=True)
+            )
         if owner is not None:
             query = query.where(RUNS.c.owner == owner)
         if states is None:
@@ -217,44 +257,145 @@ class Store:
         with self.read() as connection:
             return [run for row in connection.execute(query).mappings() if (run := _readable(row))]
 
+    def repeats_of(self, run: str) -> list[Run]:
+        """The runs that repeat this one with other seeds, the oldest first, without those discarded."""
+        query = sa.select(RUNS).where(RUNS.c.repeats == run, RUNS.c.deleted.is_(None))
+        with self.read() as connection:
+            rows = connection.execute(query.order_by(RUNS.c.created)).mappings()
+            return [found for row in rows if (found := _readable(row))]
+
     def waiting(self) -> list[str]:
-        """Ids of the runs that are to go on, the least recently served first."""
-        query = sa.select(RUNS.c.id).where(RUNS.c.state.in_(ACTIVE), RUNS.c.command == "go")
+        """Ids of the runs that are to go on now, the least recently served first."""
+        query = sa.select(RUNS.c.id).where(_to_go_on(), _is_due(time.time()))
         with self.read() as connection:
             return list(connection.execute(query.order_by(RUNS.c.dispatched, RUNS.c.created)).scalars())
 
+    def next_due(self) -> float | None:
+        """When the next of the paced runs that wait for their time may go on; None when none waits."""
+        query = sa.select(sa.func.min(RUNS.c.due)).where(_to_go_on(), sa.not_(_is_due(time.time())))
+        with self.read() as connection:
+            return connection.execute(query).scalar()
+
     def command(self, run: str, command: str) -> bool:
-        """Ask for go, pause or stop, which the engine carries out; False when the run has ended."""
+        """Ask for go, pause or stop of a run and its repeats, which the engine carries out.
+
+        False when none of them is under way. "go" forgets a step at which the run was to pause.
+        """
         if command not in ("go", "pause", "stop"):
             raise ValueError(f"command: got {command!r}; allowed: go, pause, stop.")
+        values: dict[str, Any] = {"command": command}
+        if command == "go":  # a run that rests begins at once, whatever its pace
+            at_once = sa.case((RUNS.c.state == "paused", sa.literal(0.0, sa.Float)), else_=RUNS.c.due)
+            values |= {"pause_at": None, "due": at_once}
         with self.write() as connection:
             done = connection.execute(
                 sa.update(RUNS)
-                .where(RUNS.c.id == run, RUNS.c.state.not_in(ENDED), RUNS.c.command != "stop")
-                .values(command=command)
+                .where(_with_repeats([run]), RUNS.c.state.not_in(ENDED), RUNS.c.command != "stop")
+                .values(values)
             )
-        return done.rowcount == 1
+        return done.rowcount > 0
+
+    def step_on(self, run: str, steps: int = 1) -> bool:
+        """Let a run that rests, and its repeats, make so many steps and rest again; False when none rests.
+
+        Asking again while it makes the steps adds to them, so that no click is lost.
+        """
+        if steps < 1:
+            raise ValueError(f"steps: got {steps!r}; allowed: a whole number from 1.")
+        done = False
+        with self.write() as connection:
+            mine = sa.select(RUNS).where(_with_repeats([run]), RUNS.c.state.not_in(ENDED))
+            for row in connection.execute(mine.with_for_update()).all():
+                if row.command == "pause" and row.state in ("paused", "queued"):  # no slice is at work
+                    begin = row.step
+                elif row.command == "go" and row.pause_at is not None:
+                    begin = max(row.step, row.pause_at)
+                else:
+                    continue
+                done = True
+                connection.execute(
+                    sa.update(RUNS)
+                    .where(RUNS.c.id == row.id)
+                    .values(command="go", pause_at=min(begin + steps, row.steps), due=0.0)
+                )
+        return done
+
+    def set_pace(self, run: str, pace: float | None) -> Problem | None:
+        """Ask for so many steps a second, None for as fast as it goes; a Problem when that is not possible.
+
+        Its repeats keep the same pace. What is left of the wait for the next step is stretched or shortened,
+        so that it is felt at once.
+        """
+        if problem := _pace_problem(pace):
+            return problem
+        now = time.time()
+        with self.write() as connection:
+            mine = sa.select(RUNS.c.id, RUNS.c.pace, RUNS.c.due).where(
+                _with_repeats([run]), RUNS.c.state.not_in(ENDED)
+            )
+            rows = connection.execute(mine.with_for_update()).all()
+            for row in rows:
+                due = due_at(pace, row.pace, row.due, now)
+                connection.execute(sa.update(RUNS).where(RUNS.c.id == row.id).values(pace=pace, due=due))
+        return None if rows else Problem("pace", pace, "the run has ended.")
 
     def change(self, run: str, field: str, value: Any) -> Problem | None:
-        """Ask for another value of a changeable field in mid-run; a Problem when that is not possible."""
+        """Ask for another value of a changeable field in mid-run; a Problem when that is not possible.
+
+        Its repeats change as well, each at the step where it is, so that they still differ by the seed alone.
+        """
         if field not in CHANGEABLE:
             return Problem(field, value, f"only {', '.join(CHANGEABLE)} may change in mid-run.")
         wrong = complaint(field, value)
         if wrong:
             return Problem(field, value, wrong)
         with self.write() as connection:
-            state = connection.execute(sa.select(RUNS.c.state).where(RUNS.c.id == run)).scalar()
-            if state is None or state in ENDED:
-                return Problem(field, value, "the run has ended.")
-            connection.execute(
-                sa.insert(CONTROLS).values(run=run, created=time.time(), field=field, value=json.dumps(value))
+            mine = sa.select(RUNS.c.id).where(_with_repeats([run]), RUNS.c.state.not_in(ENDED))
+            runs = connection.execute(mine).scalars().all()
+            for one in runs:
+                connection.execute(
+                    sa.insert(CONTROLS).values(
+                        run=one, created=time.time(), field=field, value=json.dumps(value)
+                    )
+                )
+        return None if runs else Problem(field, value, "the run has ended.")
+
+    def rename(self, run: str, name: str) -> bool:
+        """Give a run a name, the empty one to take it away; False when there is no such run."""
+        with self.write() as connection:
+            done = connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(name=tidy(name)))
+        return done.rowcount == 1
+
+    def discard(self, run: str) -> bool:
+        """Stop a run and its repeats and put them aside: until they are restored or, minutes later, gone."""
+        mine = _with_repeats([run])
+        with self.write() as connection:
+            connection.execute(sa.update(RUNS).where(mine, RUNS.c.state.not_in(ENDED)).values(command="stop"))
+            done = connection.execute(
+                sa.update(RUNS).where(mine, RUNS.c.deleted.is_(None)).values(deleted=time.time())
             )
-        return None
+        return done.rowcount > 0
+
+    def restore(self, run: str) -> bool:
+        """Take back the discarding of a run, and of the repeats that went with it; False when it is too late.
+
+        One that was under way has been stopped by it.
+        """
+        with self.write() as connection:
+            deleted = connection.execute(sa.select(RUNS.c.deleted).where(RUNS.c.id == run)).scalar()
+            if deleted is None:
+                return False
+            connection.execute(
+                sa.update(RUNS).where(_with_repeats([run]), RUNS.c.deleted == deleted).values(deleted=None)
+            )
+        return True
 
     def delete(self, run: str) -> None:
-        """Forget a run and everything it recorded."""
+        """Forget a run, its repeats and everything they recorded."""
         with self.write() as connection:
-            _delete(connection, [run])
+            _delete(
+                connection, connection.execute(sa.select(RUNS.c.id).where(_with_repeats([run]))).scalars()
+            )
 
     def adopt(self, before: str, owner: str) -> None:
         """Hand every run of one owner to another: a browser whose token came after its first run."""
@@ -311,15 +452,13 @@ class Store:
 
     def claim(self, run: str) -> int | None:
         """Hand out the next slice: the new epoch, or None when the run should not go on now."""
+        now = time.time()
         with self.write() as connection:
             epoch = connection.execute(
-                sa.select(RUNS.c.epoch).where(
-                    RUNS.c.id == run, RUNS.c.state.in_(ACTIVE), RUNS.c.command == "go"
-                )
+                sa.select(RUNS.c.epoch).where(RUNS.c.id == run, _to_go_on(), _is_due(now))
             ).scalar()
             if epoch is None:
                 return None
-            now = time.time()
             connection.execute(
                 sa.update(RUNS)
                 .where(RUNS.c.id == run)
@@ -357,8 +496,11 @@ class Store:
             )
         return done.rowcount
 
-    def settle(self, busy: Collection[str] = ()) -> None:
-        """Carry out commands for runs that no slice is working on; `busy` are those that one is."""
+    def settle(self, busy: Collection[str] = ()) -> set[str]:
+        """Carry out commands for runs that no slice is working on; `busy` are those that one is.
+
+        Returns those of the busy ones whose slice has been told to stop and has not done so yet.
+        """
         wanted = sa.or_(
             sa.and_(RUNS.c.command == "stop", RUNS.c.state.in_(("queued", "paused", "running"))),
             sa.and_(RUNS.c.command == "pause", RUNS.c.state.in_(ACTIVE)),
@@ -366,20 +508,34 @@ class Store:
         )
         query = sa.select(RUNS.c.id, RUNS.c.command).where(wanted)
         with self.read() as connection:  # nearly always empty: no lock is taken for nothing
-            found = [row for row in connection.execute(query) if row.id not in busy]
+            rows = connection.execute(query).all()
+        found = [row for row in rows if row.id not in busy]
         if found:
             with self.write() as connection:
                 for row in connection.execute(query.where(RUNS.c.id.in_([row.id for row in found]))).all():
                     to = {"stop": "stopped", "pause": "paused", "go": "queued"}[row.command]
                     _move(connection, row.id, to, None, None)
+        return {row.id for row in rows if row.id in busy and row.command == "stop"}
+
+    def overrule(self, run: str) -> bool:
+        """Stop a run whose slice does not answer, behind a new fence: should it wake up, it is refused."""
+        with self.write() as connection:
+            done = connection.execute(
+                sa.update(RUNS)
+                .where(RUNS.c.id == run, RUNS.c.state == "running", RUNS.c.command == "stop")
+                .values(state="stopped", epoch=RUNS.c.epoch + 1, updated=time.time())
+            )
+        return done.rowcount == 1
 
     def prune(self, max_bytes: int = MAX_BYTES, max_age: float = MAX_AGE) -> list[str]:
         """Delete ended runs that are too old, then the oldest until the rest fits; returns their ids.
 
-        Processes that were not heard for so long are forgotten as well.
+        Ended repeats go with what they repeat. So does what was discarded and can no longer be restored, and
+        processes that were not heard for so long are forgotten.
         """
-        gone = []
         with self.write() as connection:
+            over = RUNS.c.deleted < time.time() - UNDO_SECONDS
+            gone = list(connection.execute(sa.select(RUNS.c.id).where(over)).scalars())
             connection.execute(
                 sa.delete(JOBS).where(
                     JOBS.c.state.not_in(("queued", "running")), JOBS.c.updated < time.time() - max_age
@@ -387,15 +543,18 @@ class Store:
             )
             # Runs under way do not count: no ended run should have to go for them.
             kept = connection.execute(
-                sa.select(RUNS.c.id, RUNS.c.updated, RUNS.c.bytes)
-                .where(RUNS.c.state.in_(ENDED))
+                sa.select(RUNS.c.id, RUNS.c.updated, RUNS.c.bytes, RUNS.c.repeats)
+                .where(RUNS.c.state.in_(ENDED), RUNS.c.id.not_in(gone))
                 .order_by(RUNS.c.updated)
             ).all()
             total = sum(row.bytes for row in kept)
             for row in kept:
-                if row.updated < time.time() - max_age or total > max_bytes:
-                    gone.append(row.id)
-                    total -= row.bytes
+                if row.id in gone or not (row.updated < time.time() - max_age or total > max_bytes):
+                    continue
+                for other in kept:
+                    if row.id in (other.id, other.repeats) and other.id not in gone:
+                        gone.append(other.id)
+                        total -= other.bytes
             _delete(connection, gone)
             connection.execute(sa.delete(PROCESSES).where(PROCESSES.c.heard < time.time() - max_age))
         return gone
@@ -406,7 +565,9 @@ class Store:
         """What the owner wants now; raises FencedError when this slice is no longer the newest."""
         with self.read() as connection:
             row = connection.execute(
-                sa.select(RUNS.c.command, RUNS.c.epoch, RUNS.c.state).where(RUNS.c.id == run)
+                sa.select(
+                    RUNS.c.command, RUNS.c.epoch, RUNS.c.state, RUNS.c.pause_at, RUNS.c.pace, RUNS.c.due
+                ).where(RUNS.c.id == run)
             ).first()
             if row is None or row.epoch != epoch or row.state != "running":
                 raise FencedError(f"Slice {epoch} of this run is no longer the newest.")
@@ -415,7 +576,8 @@ class Store:
                 .where(CONTROLS.c.run == run, CONTROLS.c.applied_at.is_(None))
                 .order_by(CONTROLS.c.id)
             ).all()
-        return Orders(row.command, tuple((i, field, json.loads(value)) for i, field, value in pending))
+        changes = tuple((i, field, json.loads(value)) for i, field, value in pending)
+        return Orders(row.command, changes, row.pause_at, row.pace, row.due)
 
     def resume(self, run: str, epoch: int, step: int) -> int:
         """Before a slice goes on from `step`: what was recorded beyond the state is made again.
@@ -440,9 +602,14 @@ class Store:
         self, run: str, epoch: int, chunk: ChunkRow, values: Mapping[str, Any],
         applied: Mapping[int, int], checkpoints: Mapping[int, bytes],
         state: bytes | None = None, move_to: str | None = None, message: str | None = None,
+        *, paced: tuple[float, float] | None = None, paused_at: int | None = None,
     ) -> None:  # fmt: skip
         """One transaction: a chunk, the run's columns, the controls it applied (id to step), checkpoints,
-        and at a slice's end the full state and perhaps a new state of the run."""
+        and at a slice's end the full state and perhaps a new state of the run.
+
+        `paced` is the pace that the slice kept and when the next step is due by it; `paused_at` the step at
+        which it pauses because it was to. Neither overrules what the owner has asked for since.
+        """
         with self.write() as connection:
             _fence(connection, run, epoch)
             if chunk.record:
@@ -470,6 +637,17 @@ class Store:
                 .where(RUNS.c.id == run)
                 .values(**values, updated=time.time(), bytes=RUNS.c.bytes + size)
             )
+            if paced is not None:
+                pace, due = paced
+                connection.execute(
+                    sa.update(RUNS).where(RUNS.c.id == run, RUNS.c.pace == pace).values(due=due)
+                )
+            if paused_at is not None:
+                connection.execute(
+                    sa.update(RUNS)
+                    .where(RUNS.c.id == run, RUNS.c.command == "go", RUNS.c.pause_at == paused_at)
+                    .values(command="pause", pause_at=None)
+                )
             if move_to is not None:
                 _move(connection, run, move_to, message, None)
 
@@ -505,6 +683,8 @@ def _connect(url: str) -> Engine:
         def _pragmas(connection: Any, record: Any) -> None:
             # We begin transactions ourselves, because a writer must take its lock at the start.
             connection.isolation_level = None
+            # SQLite's own knows the letters of English only; what is searched for may be in any language.
+            connection.create_function("lower", 1, _lower, deterministic=True)
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")  # first: switching to WAL may have to wait
             deadline = time.monotonic() + BUSY_MS / 1000
@@ -526,6 +706,36 @@ def _connect(url: str) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _lower(text: Any) -> Any:
+    return text.lower() if isinstance(text, str) else text
+
+
+def tidy(name: str) -> str | None:
+    """A name as it is kept: on one line, not too long; None for no name."""
+    return " ".join(name.split())[:NAME_LENGTH].rstrip() or None
+
+
+def _pace_problem(pace: Any) -> Problem | None:
+    number = isinstance(pace, int | float) and not isinstance(pace, bool)
+    if pace is None or (number and SLOWEST <= pace <= FASTEST):
+        return None
+    span = f"allowed: steps a second from {SLOWEST:g} to {FASTEST:g}, or None for as fast as it goes."
+    return Problem("pace", pace, span)
+
+
+def _with_repeats(runs: Sequence[str]) -> sa.ColumnElement[bool]:
+    """These runs and those that repeat them."""
+    return RUNS.c.id.in_(runs) | RUNS.c.repeats.in_(runs)
+
+
+def _to_go_on() -> sa.ColumnElement[bool]:
+    return sa.and_(RUNS.c.state.in_(ACTIVE), RUNS.c.command == "go")
+
+
+def _is_due(now: float) -> sa.ColumnElement[bool]:
+    return sa.or_(RUNS.c.due <= now, RUNS.c.due > now + LONGEST_REST)
 
 
 def _fence(connection: Connection, run: str, epoch: int) -> None:
@@ -552,8 +762,8 @@ def _move(connection: Connection, run: str, to: str, message: str | None, epoch:
     )
 
 
-def _delete(connection: Connection, runs: Sequence[str]) -> None:
-    if runs:
+def _delete(connection: Connection, runs: Iterable[str]) -> None:
+    if runs := list(runs):
         for table in (CHUNKS, STATES, CHECKPOINTS, CONTROLS):
             connection.execute(sa.delete(table).where(table.c.run.in_(runs)))
         connection.execute(sa.delete(RUNS).where(RUNS.c.id.in_(runs)))

@@ -7,6 +7,7 @@ torch, and what lowers its priority, so that the web server stays responsive.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -22,13 +23,18 @@ from ..recording import Chunk, concatenate
 from ..training import State, advance, begin
 from . import chunk as chunks
 from .state import from_bytes, parameters_to_bytes, to_bytes
-from .store import ChunkRow, FencedError, Run, Store
+from .store import LONGEST_REST, ChunkRow, FencedError, Orders, Run, Store, due_at
 
 SLICE_SECONDS = 1.0
 CHUNK_SECONDS = 0.075  # a chunk ends with a whole step, which makes about ten a second
 ORDERS_SECONDS = 0.05  # how often the owner's wishes are read
+PACED_SECONDS = 0.1  # a paced run makes its steps one by one, above ten a second a few at a time
+LATEST = 1.0  # seconds that a paced run may be behind its time; what is more is not made up for
 NICENESS = 10
 MAX_RUN_BYTES = 1_000_000_000
+OTHER_KERNEL = (
+    "The run was stopped at step {step}: it was begun with {begun}, and {now} may give other numbers."
+)
 FULL = "The run has recorded a gigabyte, the most that one run keeps; it was stopped at step {step}."
 CHECKPOINTS_PER_DOUBLING = 4
 
@@ -58,6 +64,21 @@ def kernel() -> str:
     )  # fmt: skip
 
 
+def other_kernel(begun: str | None, step: int) -> str | None:
+    """Why a run that this kernel began cannot go on here to the same bytes, as a sentence; None if it can."""
+    before, now = json.loads(begun or "{}"), json.loads(kernel())
+    for name, words in (("kernel", "the kernel {}"), ("torch", "torch {}"), ("machine", "a processor {}")):
+        if before.get(name, now[name]) != now[name]:
+            was, is_ = words.format(before[name]), words.format(now[name])
+            return OTHER_KERNEL.format(begun=was, now=is_, step=step)
+    return None
+
+
+def steps_at_once(pace: float) -> int:
+    """How many steps a run of this pace makes when it is its time: about ten slices a second at most."""
+    return max(1, math.ceil(pace * PACED_SECONDS - 1e-9))
+
+
 def checkpoint_due(step: int) -> bool:
     """Log-spaced steps: 0, 1, 2, 3, 4, then four in every doubling."""
     return step == 0 or step % _checkpoint_spacing(step) == 0
@@ -80,10 +101,14 @@ def advance_slice(url: str, run: str, epoch: int, seconds: float = SLICE_SECONDS
     Raises FencedError, having written nothing more, when a newer slice was handed out meanwhile.
     """
     store = open_store(url)
-    row = store.run(run)
+    row = store.run(run, discarded=True)  # which has been told to stop and is to do so in good order
     if row is None:
         return "gone"
     blob = store.state(run)
+    differs = None if blob is None else other_kernel(row.kernel, row.step)
+    if differs is not None:
+        store.move(run, "stopped", differs, epoch)
+        return "kernel"
     state = begin(row.experiment) if blob is None else from_bytes(blob, row.experiment)
     shown = store.resume(run, epoch, state.step)
     return _Slice(store, row, epoch, state, shown).work(time.monotonic() + seconds)
@@ -100,6 +125,7 @@ class _Slice:
         self.pending: list[Chunk] = []
         self.applied: dict[int, int] = {}
         self.checkpoints: dict[int, bytes] = {}
+        self.pace, self.due = row.pace, row.due
 
     def work(self, deadline: float) -> str:
         written = time.monotonic()
@@ -112,7 +138,14 @@ class _Slice:
             if orders.command != "go":
                 self.write(end=True, move_to={"stop": "stopped", "pause": "paused"}[orders.command])
                 return orders.command
-            self.compute(min(time.monotonic() + ORDERS_SECONDS, written + CHUNK_SECONDS))
+            if orders.pause_at is not None and self.state.step >= orders.pause_at:
+                self.write(end=True, move_to="paused", paused_at=orders.pause_at)
+                return "pause"
+            allowed = self.allowed(orders)
+            if allowed == 0:
+                self.write(end=True)
+                return "pace"
+            self.compute(min(time.monotonic() + ORDERS_SECONDS, written + CHUNK_SECONDS), allowed)
             now = time.monotonic()
             if self.state.diverged_at is not None:
                 self.write(end=True, move_to="diverged", message=self.state.divergence)
@@ -130,20 +163,47 @@ class _Slice:
                 self.write()
                 written = now
 
-    def compute(self, until: float) -> None:
+    def allowed(self, orders: Orders) -> float:
+        """How many steps may be made before the next look: infinite, up to a pause, or those that are due.
+
+        What a lost slice had shown already is repeated at full speed, and the pace holds after it.
+        """
+        if orders.pace != self.pace:
+            # This slice knows better than the store when the next step was due, if it kept a pace so far.
+            known = self.pace is not None
+            self.due = due_at(orders.pace, self.pace, self.due, time.time()) if known else orders.due
+            self.pace = orders.pace
+        step, steps = self.state.step, math.inf
+        if orders.pause_at is not None:
+            steps = orders.pause_at - step
+        if step < self.shown:
+            return min(steps, self.shown - step)
+        if self.pace is None:
+            return steps
+        too_early = 0 < self.due - time.time() <= LONGEST_REST
+        return 0 if too_early else min(steps, steps_at_once(self.pace))
+
+    def compute(self, until: float, allowed: float = math.inf) -> None:
         """Advance to the next look at the owner's orders, at least a step, keeping checkpoints on the way."""
-        state = self.state
+        state, begin, began = self.state, self.state.step, time.time()
         if state.validated < 0:
             self.checkpoints[0] = parameters_to_bytes(state)
         while not state.done:
             left = max(0.0, until - time.monotonic())
-            self.pending.append(advance(state, left, steps_to_checkpoint(state.step)))
+            steps = min(steps_to_checkpoint(state.step), begin + allowed - state.step)
+            self.pending.append(advance(state, left, int(steps)))
             if checkpoint_due(state.step) or state.done:
                 self.checkpoints[state.step] = parameters_to_bytes(state)
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or state.step >= begin + allowed:
                 break
+        if self.pace is not None and begin >= self.shown:
+            since = self.due if abs(began - self.due) <= LATEST else began
+            self.due = since + (state.step - begin) / self.pace
 
-    def write(self, end: bool = False, move_to: str | None = None, message: str | None = None) -> None:
+    def write(
+        self, end: bool = False, move_to: str | None = None, message: str | None = None,
+        paused_at: int | None = None,
+    ) -> None:  # fmt: skip
         """Everything pending in one transaction; at the end with the state to go on from."""
         state = self.state
         elapsed = time.monotonic() - self.began
@@ -153,25 +213,28 @@ class _Slice:
             "validation_accuracy": _finite(state.validation_accuracy), "solved_at": state.solved_at,
         }  # fmt: skip
         if state.step > self.began_at and elapsed > 0:
-            values["rate"] = (state.step - self.began_at) / elapsed
+            rate = (state.step - self.began_at) / elapsed
+            values["rate"] = rate if self.pace is None else min(rate, self.pace)
         if self.began_at == 0:
             values["kernel"] = kernel()
         row = self.row()
         self.store.append(
             self.run, self.epoch, row, values, self.applied, self.checkpoints,
-            to_bytes(state) if end else None, move_to, message,
+            to_bytes(state) if end else None, move_to, message, paused_at=paused_at,
+            paced=None if self.pace is None or not end else (self.pace, self.due),
         )  # fmt: skip
         self.bytes += len(row.record) + len(row.screen)
         self.pending, self.checkpoints, self.applied = [], {}, {}
 
     def row(self) -> ChunkRow:
-        recorded = [c for c in self.pending if len(c)]
+        recorded = [c for c in self.pending if len(c) or len(c.validation_step)]
         if not recorded:
             return ChunkRow(self.state.step, self.state.step, self.state.step, b"", b"")
         chunk = concatenate(recorded)
+        seen = chunk.step if len(chunk) else chunk.validation_step  # solved before the first step
         return ChunkRow(
-            int(chunk.step[0]),
-            int(chunk.step[-1]),
+            int(seen[0]),
+            int(seen[-1]),
             chunk.next_step,
             chunks.encode(chunk),
             chunks.screen(chunk),

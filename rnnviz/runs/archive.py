@@ -1,0 +1,454 @@
+"""Runs as one file that another rnnviz takes in.
+
+A zip file: `manifest.json` with the format's name and version and what the run table says of each run, and
+for each run its chunks, checkpoints and latest state as the safetensors blobs that the store keeps. Nothing
+in it can run code. What comes in is taken for a stranger's: it is measured before it is unpacked, and every
+number that can be derived from the record is compared with it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import sqlalchemy as sa
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from ..cells import CELLS
+from ..experiment import Experiment, ExperimentError
+from ..optimizers import OPTIMIZERS
+from ..recording import Chunk, Recorder
+from ..tasks import TASKS
+from . import chunk as chunks
+from .schema import CHECKPOINTS, CHUNKS, RUNS, STATES
+from .store import ENDED, TRANSITIONS, ChunkRow, Store, new_id, tidy
+
+SUFFIX = ".rnnviz"
+FORMAT, VERSION = "rnnviz runs", 1
+MAX_BYTES = 64_000_000  # unpacked
+MAX_FILES = 65_000
+MAX_DIRECTORY = 200 * MAX_FILES  # bytes of the zip file's own list of what it holds
+MAX_RUNS = 100
+MANIFEST = "manifest.json"
+MESSAGE_LENGTH = 300
+#: The first field of `Chunk` that has a row for each look at the validation set, as all after it have;
+#: those before it have one for each step.
+FIRST_OF_LOOKS = "validation_step"
+
+_DATE = (1980, 1, 1, 0, 0, 0)  # of every file inside, so that the same runs give the same bytes
+_BROKEN = (
+    SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+    RecursionError, struct.error,
+)  # fmt: skip
+
+Checkpoints = Literal["all", "last", "none"]
+
+
+class ArchiveError(ValueError):
+    """A run file that cannot be taken in or made; the text is one sentence."""
+
+
+@dataclass(frozen=True)
+class _Content:
+    """A run on its way into the store."""
+
+    columns: Mapping[str, Any]
+    chunks: Sequence[ChunkRow]
+    checkpoints: Mapping[int, bytes]
+    state: tuple[int, bytes] | None
+    repeats: int | None
+
+
+def to_archive(store: Store, runs: Sequence[str], checkpoints: Checkpoints = "all") -> bytes:
+    """These runs as a file; `checkpoints` may be left out, or all but the last, to make it smaller.
+
+    Raises ArchiveError when there is no such run or the file would be too large to be taken in again.
+    """
+    entries: list[dict[str, Any]] = []
+    files: dict[str, bytes] = {}
+    for index, run in enumerate(runs):
+        state, kept = store.state(run), store.checkpoints(run)
+        rows = store.chunks(run)
+        row = store.run(run)  # last: its experiment knows of every change that the chunks show
+        if row is None:
+            raise ArchiveError(f"run: got {run[:40]!r}; there is no such run.")
+        try:
+            columns = _derived(row.experiment, [chunks.decode(r.record) for r in rows])
+        except ValueError as error:  # recorded by an older version
+            raise ArchiveError(str(error)) from None
+        steps = sorted(step for step in kept if step <= columns["step"])
+        steps = {"all": steps, "last": steps[-1:], "none": []}[checkpoints]
+        entries.append({
+            "experiment": json.loads(row.experiment.to_json()),
+            "columns": {
+                **columns, "state": row.state, "message": row.message, "kernel": row.kernel, "name": row.name,
+                "rate": row.rate, "created": row.created,
+            },
+            "repeats": runs.index(row.repeats) if row.repeats in runs else None,
+            "chunks": len(rows), "checkpoints": steps, "has_state": state is not None,
+        })  # fmt: skip
+        files |= {_chunk_name(index, k): r.record for k, r in enumerate(rows)}
+        files |= {_checkpoint_name(index, step): kept[step] for step in steps}
+        if state is not None:
+            files[_state_name(index)] = state
+    manifest = {"format": FORMAT, "version": VERSION, "runs": entries}
+    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
+    size = sum(map(len, files.values()))
+    if size > MAX_BYTES or len(files) > MAX_FILES:
+        raise ArchiveError(
+            f"These runs fill {size / 1e6:.0f} MB, and a run file holds at most {MAX_BYTES / 1e6:.0f} MB: "
+            "take fewer runs or leave out the checkpoints."
+        )
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def from_archive(store: Store, blob: bytes, owner: str | None) -> list[str]:
+    """Take the runs of a file in, for the owner with this hash; returns their new ids in the file's order.
+
+    What was under way when the file was made arrives as stopped. Raises ArchiveError, and then nothing has
+    been taken in.
+    """
+    contents = _read(blob)
+    ids = [new_id() for _ in contents]
+    now = time.time()
+    with store.write() as connection:
+        for index, (run, content) in enumerate(zip(ids, contents, strict=True)):
+            repeats = None if content.repeats is None else ids[content.repeats]
+            connection.execute(
+                sa.insert(RUNS).values(
+                    **content.columns, id=run, owner=owner, command="go", epoch=0, dispatched=0.0, failures=0,
+                    created=now + index * 1e-5, updated=now, repeats=repeats,
+                )
+            )  # fmt: skip
+            if content.chunks:
+                rows = [{"run": run, **vars(row)} for row in content.chunks]
+                connection.execute(sa.insert(CHUNKS), rows)
+            for step, parameters in content.checkpoints.items():
+                connection.execute(sa.insert(CHECKPOINTS).values(run=run, step=step, parameters=parameters))
+            if content.state is not None:
+                step, state = content.state
+                connection.execute(sa.insert(STATES).values(run=run, step=step, state=state))
+    return ids
+
+
+def _chunk_name(run: int, number: int) -> str:
+    return f"runs/{run}/chunks/{number:06}.safetensors"
+
+
+def _checkpoint_name(run: int, step: int) -> str:
+    return f"runs/{run}/checkpoints/{step:07}.safetensors"
+
+
+def _state_name(run: int) -> str:
+    return f"runs/{run}/state.safetensors"
+
+
+def _read(blob: bytes) -> list[_Content]:
+    """Everything in a file, checked."""
+    if len(blob) > MAX_BYTES + MAX_DIRECTORY:
+        raise _too_large(len(blob))
+    _check_directory(blob)
+    try:
+        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+            infos = archive.infolist()
+            size = sum(info.file_size for info in infos)
+            if size > MAX_BYTES:
+                raise _too_large(size)
+            if len({info.filename for info in infos}) < len(infos):
+                raise _broken("a name stands in it twice")
+            if MANIFEST not in archive.namelist():
+                raise ArchiveError("This is no run file of rnnviz.")
+            files = _Files(archive)
+            entries = _manifest(files.read(MANIFEST))
+            contents = []
+            for index, entry in enumerate(entries):
+                try:
+                    contents.append(_content(index, entry, len(entries), files))
+                except ArchiveError as error:
+                    raise _broken(f"run {index + 1}: {error}") from None
+                except ExperimentError as error:
+                    raise _broken(f"run {index + 1}: {str(error).splitlines()[0].rstrip('.')}") from None
+            return contents
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, struct.error) as error:
+        if not zipfile.is_zipfile(io.BytesIO(blob)):
+            raise ArchiveError("This is no run file of rnnviz.") from None
+        raise _broken("it cannot be unpacked") from error
+
+
+def _check_directory(blob: bytes) -> None:
+    """The list of files at a zip file's end, measured before it is read: a long one would fill the memory."""
+    at = blob.rfind(b"PK\x05\x06", -66_000)  # a comment of at most 64 KiB may follow
+    if at < 0 or len(blob) < at + 22:
+        raise ArchiveError("This is no run file of rnnviz.")
+    (size,) = struct.unpack_from("<I", blob, at + 12)
+    if size > MAX_DIRECTORY or blob[max(0, at - 20) : at].startswith(b"PK\x06\x07"):  # or in the 64-bit form
+        raise _broken(f"it has to hold at most {MAX_FILES:,} files")
+
+
+class _Files:
+    """The files of an archive, each of at most the size that its directory says."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+
+    def read(self, name: str) -> bytes:
+        """One file."""
+        try:
+            info = self.archive.getinfo(name)
+        except KeyError:
+            raise ArchiveError(f"{name} is missing") from None
+        # Other methods of compression would unpack more than they are asked for.
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise zipfile.BadZipFile(name)
+        with self.archive.open(info) as file:
+            content = file.read(info.file_size)
+            if len(content) != info.file_size or file.read(1):
+                raise zipfile.BadZipFile(name)
+        return content
+
+
+def _manifest(blob: bytes) -> list[Any]:
+    try:
+        manifest = json.loads(blob)
+    except (ValueError, RecursionError):
+        raise _broken("its manifest is no JSON") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ArchiveError("This is no run file of rnnviz.")
+    if manifest.get("version") != VERSION:
+        version = str(manifest.get("version"))[:20]
+        raise ArchiveError(f"This run file has version {version}; this program reads version {VERSION}.")
+    runs = manifest.get("runs")
+    if not isinstance(runs, list) or not 1 <= len(runs) <= MAX_RUNS:
+        raise _broken(f"it has to hold 1 to {MAX_RUNS} runs")
+    return runs
+
+
+def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
+    """One run of the manifest with what belongs to it. ArchiveErrors are the ends of sentences here."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("columns"), dict):
+        raise ArchiveError("its entry in the manifest is not of the right kind")
+    experiment = Experiment.from_json(json.dumps(entry.get("experiment")))
+    told = entry["columns"]
+    repeats = _optional(entry, "repeats", int, lambda n: 0 <= n < runs and n != index)
+    state = _typed(told, "state", str)
+    if state not in TRANSITIONS:
+        raise ArchiveError("its state is none that a run can have")
+    ended = state in ENDED
+    state = state if ended else "stopped"
+
+    count = _whole(entry, "chunks")
+    rows, record = _chunks(experiment, (files.read(_chunk_name(index, k)) for k in range(count)))
+    derived = _derived(experiment, record)
+    for name, value in derived.items():
+        if name not in told or type(told[name]) is not type(value) or told[name] != value:
+            raise ArchiveError(f"{name} is not what was recorded")
+    _check_end(experiment, state, record, derived["step"])
+
+    steps = entry.get("checkpoints")
+    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+        raise ArchiveError("its checkpoints are no list of steps")
+    if steps != sorted(set(steps)) or any(not 0 <= step <= derived["step"] for step in steps):
+        raise ArchiveError("its checkpoints are not of its steps")
+    kept = {step: files.read(_checkpoint_name(index, step)) for step in steps}
+    for parameters in kept.values():
+        _check_arrays(parameters, parameter_shapes(experiment), experiment.precision, "a checkpoint")
+    has_state = _typed(entry, "has_state", bool)
+    full = _state(experiment, files.read(_state_name(index)), derived["step"]) if has_state else None
+
+    size = sum(len(row.record) + len(row.screen) for row in rows) + sum(map(len, kept.values()))
+    columns = {
+        **derived, "experiment": experiment.to_json(), "steps": experiment.steps, "state": state,
+        "message": _message(told) if ended else None, "kernel": _kernel(told),
+        "name": tidy(_optional(told, "name", str) or ""),
+        "rate": _optional(told, "rate", float, lambda rate: 0 < rate < math.inf),
+        "bytes": size + (len(full[1]) if full else 0),
+    }  # fmt: skip
+    return _Content(columns, rows, kept, full, repeats)
+
+
+def _chunks(experiment: Experiment, blobs: Iterator[bytes]) -> tuple[list[ChunkRow], list[Chunk]]:
+    """Records as rows, the form for screens made anew; each must go on where the one before it ended."""
+    rows: list[ChunkRow] = []
+    record: list[Chunk] = []
+    kinds = expected_arrays(experiment)
+    reached, clipped, seen = 0, 0, -1
+    for blob in blobs:
+        what = f"chunk {len(rows) + 1}"
+        try:
+            chunk = chunks.decode(blob)
+            arrays = chunk.arrays()
+            n, m = len(chunk.step), len(chunk.validation_step)
+        except _BROKEN:
+            raise ArchiveError(f"{what} is not a recording that this program can read") from None
+        for name, array in arrays.items():
+            of_look, dtype, shape = kinds[name]
+            if array.dtype != dtype or array.shape != (m if of_look else n, *shape):
+                raise ArchiveError(f"{what}: the numbers of {name} do not fit the experiment")
+        last = reached + n - 1
+        looks = chunk.validation_step
+        if n < 1 or (chunk.step != np.arange(reached, reached + n)).any():
+            raise ArchiveError(f"{what}: the steps are out of order")
+        if (np.diff(looks) < 1).any() or (m and not seen < looks[0] <= looks[-1] <= chunk.next_step):
+            raise ArchiveError(f"{what}: the looks at the validation set are out of order")
+        diverged = chunk.next_step == last  # its last point is of a step that was not made
+        if not (diverged or chunk.next_step == last + 1) or chunk.next_step > experiment.steps:
+            raise ArchiveError(f"{what}: the steps are out of order")
+        if not clipped <= chunk.clipped <= clipped + n:
+            raise ArchiveError(f"{what}: the number of clipped steps is not one")
+        reached, clipped, seen = chunk.next_step, chunk.clipped, int(looks[-1]) if m else seen
+        rows.append(ChunkRow(last - n + 1, last, chunk.next_step, blob, chunks.screen(chunk)))
+        record.append(chunk)
+        if diverged:
+            break
+    if next(iter(blobs), None) is not None:
+        raise ArchiveError(f"chunk {len(rows) + 1}: the steps are out of order")
+    return rows, record
+
+
+def expected_arrays(experiment: Experiment) -> dict[str, tuple[bool, np.dtype, tuple[int, ...]]]:
+    """For each array of a chunk: whether its rows are looks (else steps), its type and a row's shape."""
+    empty = Recorder(experiment).chunk(0, 0).arrays()
+    names = list(empty)
+    looks = names[names.index(FIRST_OF_LOOKS) :]
+    return {name: (name in looks, array.dtype, array.shape[1:]) for name, array in empty.items()}
+
+
+def parameter_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's parameters, as `network.layout` says, without torch."""
+    task, cell, hidden = TASKS[experiment.task], CELLS[experiment.cell], experiment.hidden
+    rows = len(cell.gates) * hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        "rnn.weight_hh_l0": (rows, hidden), "rnn.weight_ih_l0": (rows, task.input_size),
+        "rnn.bias_ih_l0": (rows,), "rnn.bias_hh_l0": (rows,),
+        "out.weight": (task.output_size, hidden), "out.bias": (task.output_size,),
+    }  # fmt: skip
+    if cell.peepholes:
+        shapes["rnn.weight_peephole_l0"] = (len(cell.peepholes), hidden)
+    return shapes
+
+
+def _derived(experiment: Experiment, record: Sequence[Chunk]) -> dict[str, Any]:
+    """The columns of a run that follow from its record."""
+    columns: dict[str, Any] = {
+        "step": 0, "clipped": 0, "train_loss": None, "validation_loss": None, "validation_accuracy": None,
+        "solved_at": None,
+    }  # fmt: skip
+    if record:
+        columns |= {
+            "step": record[-1].next_step, "clipped": record[-1].clipped,
+            "train_loss": _finite(record[-1].loss[-1]),
+        }  # fmt: skip
+    solved = TASKS[experiment.task].solved
+    for chunk in record:
+        for step, loss, accuracy in zip(
+            chunk.validation_step, chunk.validation_loss, chunk.validation_accuracy, strict=True
+        ):
+            share = None if np.isnan(accuracy) else float(accuracy)
+            columns |= {"validation_loss": _finite(loss), "validation_accuracy": share}
+            if columns["solved_at"] is None and solved.met(float(loss), share):
+                columns["solved_at"] = int(step)
+    return columns
+
+
+def _check_end(experiment: Experiment, state: str, record: Sequence[Chunk], step: int) -> None:
+    """A state that the record does not bear out."""
+    diverged = bool(record) and record[-1].next_step == record[-1].step[-1]
+    if (state == "diverged") != diverged:
+        raise ArchiveError(f"it is said to be {state}, and its steps say otherwise")
+    if state == "finished" and step < experiment.steps and experiment.until != "solved":
+        raise ArchiveError("it is said to be finished, and steps are missing")
+
+
+def _state(experiment: Experiment, blob: bytes, reached: int) -> tuple[int, bytes]:
+    """A full state and its step."""
+    size = sum(math.prod(shape) for shape in parameter_shapes(experiment).values())
+    names = ["parameters", *(f"slot.{name}" for name in OPTIMIZERS[experiment.optimizer].slots)]
+    _check_arrays(blob, dict.fromkeys(names, (size,)), experiment.precision, "its state")
+    try:
+        (length,) = struct.unpack_from("<Q", blob)
+        counters = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["counters"])
+        step = counters["step"]
+    except _BROKEN:
+        raise ArchiveError("its state has no counters") from None
+    if type(step) is not int or not 0 <= step <= reached:
+        raise ArchiveError("its state is of a step that was not recorded")
+    return step, blob
+
+
+def _check_arrays(blob: bytes, shapes: Mapping[str, tuple[int, ...]], precision: str, what: str) -> None:
+    try:
+        arrays = load(blob)
+    except _BROKEN:
+        raise ArchiveError(f"{what} cannot be read") from None
+    found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
+    if found != {name: (shape, precision) for name, shape in shapes.items()}:
+        raise ArchiveError(f"{what} does not fit the experiment")
+
+
+def _message(told: Mapping[str, Any]) -> str | None:
+    message = _optional(told, "message", str)
+    return None if message is None else " ".join(message.split())[:MESSAGE_LENGTH]
+
+
+def _kernel(told: Mapping[str, Any]) -> str | None:
+    """What computed the run: JSON with a few words."""
+    kernel: str | None = _optional(told, "kernel", str, lambda text: len(text) < 1000)
+    try:
+        words = {} if kernel is None else json.loads(kernel)
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, dict) or not all(isinstance(word, str | int) for word in words.values()):
+        raise ArchiveError("its kernel is not of the right kind")
+    return kernel
+
+
+def _typed(entry: Mapping[str, Any], name: str, kind: type) -> Any:
+    if type(entry.get(name)) is not kind:
+        raise ArchiveError(f"its {name} is not of the right kind")
+    return entry[name]
+
+
+def _whole(entry: Mapping[str, Any], name: str) -> int:
+    number: int = _typed(entry, name, int)
+    if not 0 <= number <= 1_000_000:
+        raise ArchiveError(f"its {name} is not of the right kind")
+    return number
+
+
+def _optional(entry: Mapping[str, Any], name: str, kind: type, fits: Any = lambda value: True) -> Any:
+    value = entry.get(name)
+    if value is not None and (type(value) is not kind or not fits(value)):
+        raise ArchiveError(f"its {name} is not of the right kind")
+    return value
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _too_large(size: int) -> ArchiveError:
+    return ArchiveError(
+        f"This run file is too large: it holds {size / 1e6:.0f} MB, "
+        f"and at most {MAX_BYTES / 1e6:.0f} MB are taken in."
+    )
+
+
+def _broken(why: str) -> ArchiveError:
+    return ArchiveError(f"This run file is broken: {why}.")
+
+
+__all__ = ["SUFFIX", "ArchiveError", "from_archive", "to_archive"]
