@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 def live_text(_: Callable[[str], str]) -> dict[str, str]:
     """Every template of the live component, passed through the translation function `_`."""
-    return {**_header(_), **_loss(_), **_norm(_), **_heat(_)}
+    return {
+        **_header(_), **_film(_), **_loss(_), **_norm(_), **_heat(_), **_accuracy(_), **_groups(_),
+        **_spectrum(_), **_update(_), **_sample(_),
+    }  # fmt: skip
 
 
 def _header(_: Callable[[str], str]) -> dict[str, str]:
@@ -28,19 +31,43 @@ def _header(_: Callable[[str], str]) -> dict[str, str]:
         "state_stopped": _("Stopped"),
         "state_diverged": _("Diverged"),
         "state_failed": _("Failed"),
+        "state_replay": _("Recording"),
         "step_of": _("step {step} of {steps}"),
         "rate": _("{rate} steps/s"),
         "queue": _("number {position} in the queue"),
         "queue_next": _("next in the queue"),
         "accuracy": _("{label}: {share}"),
+        "accuracy_short": _("{share} right"),
         "solved": _("solved at step {step}"),
         "at_step": _("step {step}"),
         "training_step": _("training step →"),
         "help": _("What is shown here: {title}"),
+        "save": _("Download this figure: {title}"),
+        "save_png": _("Picture (PNG)"),
+        "save_svg": _("Drawing (SVG)"),
+        "level_note": _("For your information"),
+        "level_good": _("Good"),
+        "level_warn": _("Worth a look"),
+        "level_bad": _("Something is wrong"),
+        "findings_more": _("{count} more"),
+        "findings_less": _("Less"),
+        "trend": _("smoothed"),
+        "not_recorded": _("This was not recorded in this run."),
         "progress": _("Training progress"),
         "nan": _("NaN"),
         "inf": _("Inf"),
         "zero": _("zero"),
+    }
+
+
+def _film(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "film_play": _("Play the recording"),
+        "film_pause": _("Pause the recording"),
+        "film_again": _("Play the recording again"),
+        "film_slider": _("Training step of the recording"),
+        "film_step": _("step {step} of {steps}"),
+        "film_skip": _("Skip to the end"),
     }
 
 
@@ -56,9 +83,17 @@ def _loss(_: Callable[[str], str]) -> dict[str, str]:
             "first is step 0), the dots are the loss of sequences it never trains on. The dashed line is "
             "what a network that ignores its input would reach."
         ),
+        "loss_help_repeats": _("The band is the range of the validation loss over several seeds."),
+        "loss_repeats": _("range over seeds"),
+        "loss_repeated": _("Over {runs} seeds: {ended} have ended, {solved} solved the task."),
+        "loss_repeated_of": _("{letter} over {runs} seeds: {ended} ended, {solved} solved the task."),
+        "loss_each": _("Training loss now: {list}."),
+        "loss_each_checked": _("Validation loss now: {list}."),
+        "loss_each_solved": _("Solved the task: {list}."),
         "loss_waiting": _("The loss of every training step appears here."),
         "loss_now": _("At step {step} the training loss is {loss}."),
         "loss_checked": _("Validation loss {loss}, {share} of the baseline."),
+        "loss_checked_times": _("Validation loss {loss}, {times} times the baseline."),
         "loss_checked_plain": _("Validation loss {loss}."),
         "loss_nan": _("The loss is not a number (NaN) from step {step} on."),
         "loss_inf": _("The loss is infinite from step {step} on."),
@@ -98,6 +133,8 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
             "At step {step} the largest element was {before} before clipping and {after} after."
         ),
         "norm_now_none": _("At step {step} the gradient norm was {before}. No clipping is set."),
+        "norm_each": _("Gradient norm now: {list}."),
+        "norm_each_clipped": _("Share of steps clipped: {list}."),
         "norm_gap": _("The gradient was {kind} at step {step}."),
     }
 
@@ -125,5 +162,118 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
         "heat_rows": _("Each row shows the largest of {rows} time steps."),
         "heat_ends": _("t = {first}: {first_value}   t = {last}: {last_value}"),
         "heat_cell": _("t = {t}: {value}"),
+        "heat_each": _("t = {t}: {list}"),
+        "heat_compared": _("Gradient at t = {first}, as a multiple of that at the last step: {list}."),
+        "heat_floor": _(
+            "What is smaller than {precision} can hold counts as zero: below {normal} digits get lost, and "
+            "{smallest} is the smallest number there is."
+        ),
         "t_range": _("{from} to {to}"),
+    }
+
+
+def _accuracy(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "accuracy_title": _("Answers that are right"),
+        "accuracy_axis": _("↑ {label}"),
+        "accuracy_goal": _("solved from {share} on"),
+        "accuracy_help": _(
+            "The share of right answers on sequences that the network never trains on. It can stand still "
+            "for a long time while the loss already falls: an answer counts only once it is right."
+        ),
+        "accuracy_waiting": _("The share of right answers appears here at the first check."),
+        "accuracy_none": _("This task is judged by its loss alone."),
+        "accuracy_now": _("At step {step}, {label}: {share}."),
+        "accuracy_best": _("The best so far: {share}."),
+        "accuracy_each": _("Now, {label}: {list}."),
+    }
+
+
+def _groups(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "groups_title": _("Gradient norm by kind of weight"),
+        "groups_axis": _("↑ gradient norm, log scale"),
+        "groups_recurrent": _("recurrent weights"),
+        "groups_input": _("input weights and biases"),
+        "groups_output": _("output layer"),
+        "groups_help": _(
+            "The length of the gradient before clipping, for the weights from state to state, from input to "
+            "state and from state to answer. Where the recurrent part towers above the others, clipping "
+            "everything together also slows the others down."
+        ),
+        "groups_waiting": _("The gradient of each kind of weight appears here."),
+        "groups_each": _("Largest against smallest part now: {list}."),
+        "groups_pair": _("{letter} {largest}, {ratio} times {smallest}"),
+        "groups_now": _(
+            "At step {step} the gradient of the {largest} is the largest: {ratio} times that of the "
+            "{smallest}."
+        ),
+    }
+
+
+def _spectrum(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "spectrum_title": _("Stretch per time step"),
+        "spectrum_axis": _("↑ spectral radius, log scale"),
+        "spectrum_sigma": _("largest singular value of the step"),
+        "spectrum_one": _("1: keeps its length"),
+        "spectrum_help": _(
+            "The step Jacobian says how a small change of the state is carried to the next time step; its "
+            "spectral radius is the stretch in the long run, its largest singular value the most that one "
+            "step can do. Below 1 what came early fades, above 1 it grows; the other lines are the recurrent "
+            "matrices of the gates alone."
+        ),
+        "spectrum_waiting": _("The stretch of each time step appears here at the first check."),
+        "spectrum_unmeasured": _(
+            "It is not measured for states of more than 256 numbers: it would take too long."
+        ),
+        "spectrum_now": _(
+            "At step {step} a time step has spectral radius {radius} and stretches at most {sigma}-fold."
+        ),
+        "spectrum_power": _("Over {T} time steps that radius would make {power}."),
+        "spectrum_each": _("Spectral radius of a time step now: {list}."),
+    }
+
+
+def _update(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "update_title": _("Size of the updates"),
+        "update_axis": _("↑ length of update / length of weights, log scale"),
+        "update_ratio": _("update / weights"),
+        "update_usual": _("rule of thumb: 1e-3"),
+        "update_help": _(
+            "How far each update moves the weights, as a share of the weights' own length. Far above 1e-3 "
+            "training tends to jump, far below it crawls; it is a rule of thumb, not a law."
+        ),
+        "update_waiting": _("The size of each update appears here."),
+        "update_now": _("The update at step {step} was {ratio} of the weights' length."),
+        "update_median": _("Half of all updates were below {ratio}."),
+        "update_each": _("Update as a share of the weights now: {list}."),
+    }
+
+
+def _sample(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "sample_title": _("One sequence and its answer"),
+        "sample_axis": _("what the network sees; time t runs to the right →"),
+        "sample_help": _(
+            "The first validation sequence as the network sees it, one time step after the other. The framed "
+            "steps decide the answer; below them stand the truth and what the network says today."
+        ),
+        "sample_waiting": _("One sequence of the task appears here."),
+        "sample_answer": _("Right answer: {answer}."),
+        "sample_unasked": _("The network's own answer appears at the first check."),
+        "sample_distance": _("The earliest step that matters lies {steps} steps before the answer."),
+        "sample_mark": _("t = {t}"),
+        "sample_marks": _("t = {from} to {to}"),
+        "sample_truth": _("truth"),
+        "sample_said": _("network"),
+        "sample_said_at": _("network at step {step}"),
+        "sample_at_step": _("step {step}"),
+        "sample_right": _("{right} of {all} steps right"),
+        "sample_off": _("off by {difference}"),
+        "sample_none": _("no answer (not a finite number)"),
+        "sample_good": _("right"),
+        "sample_bad": _("wrong"),
+        "sample_at": _("t = {t}: {value}"),
     }

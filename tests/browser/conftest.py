@@ -3,11 +3,12 @@
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.app import PATIENCE, served
 from tests.browser.harness import Server
 
 ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-background-networking"]
@@ -62,4 +63,30 @@ def tab(browser: Browser) -> Iterator[Page]:
     """)
     yield page
     context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One server for the tests that can share it."""
+    with served(tmp_path_factory.mktemp("store"), "app.py") as (address, _):
+        yield address
+
+
+@pytest.fixture
+def visitor(browser: Browser) -> Iterator[Callable[[], Page]]:
+    """A maker of tabs, each in a profile of its own; fails on an uncaught exception in any of them."""
+    contexts, errors = [], []
+
+    def visit() -> Page:
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
     assert errors == []

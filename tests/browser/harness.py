@@ -2,8 +2,9 @@
 
 `Feed` plays one synthetic run as the stream of server-sent events does: an overview of what is newer than
 the client's last step, then news, run summaries, resets. A test moves it step by step, so nothing
-depends on the clock. `Server` serves the feeds, the component's files and a page that mounts the component
-as Streamlit mounts one: inside a shadow root, under a wrapper that holds the theme's custom properties.
+depends on the clock. `Server` serves the feeds, one or several over one connection, the component's files and
+a page that mounts the component as Streamlit mounts one: inside a shadow root, under a wrapper that holds the
+theme's custom properties.
 """
 
 import base64
@@ -64,14 +65,60 @@ def summary(name: str = "run", **changes: Any) -> dict[str, Any]:
         "accuracy": {"label": "sums right to within 0.04", "solved": None},
         "solved_at": None,
         "solved_sentence": "A validation loss below 0.01 counts as solved.",
-        "clip": {"mode": "norm", "measure": "norm", "scope": "all parameters"},
+        "clip": {"mode": "norm", "measure": "norm", "scope": "all parameters", "largest": False},
         "made_steps": 0,
         "clipped_steps": 0,
         "clipped_share": 0.0,
         "steps_per_second": 96.0,
         "queue_position": None,
+        "changes": [],
+        "spectrum": ["input gate", "forget gate", "cell", "output gate", "step Jacobian"],
+        "groups": ["recurrent weights", "input weights and biases", "output layer"],
+        "diagnosis": [],
+        "repeats": None,
+        "pace": None,
+        "seed": 0,
     }
     return {**base, **changes}
+
+
+def sample(kind: str = "adding", length: int = 64, seed: int = 0) -> dict[str, Any]:
+    """One sequence with its answer, as the page tells it. kind: adding, symbols, digits, copying."""
+    rng = np.random.default_rng(seed)
+    base: dict[str, Any] = {
+        "T": length, "symbols": None, "inputs": None, "marks": [], "readout": "last", "classes": None,
+        "picture": None, "size": 8,
+    }  # fmt: skip
+    if kind == "adding":
+        marks = [length // 7, length * 5 // 8]
+        values = np.zeros((length, 2), "<f4")
+        values[:, 0] = rng.random(length)
+        values[marks, 1] = 1
+        a, b = (float(x) for x in values[marks, 0])
+        answer, channels = f"{a:.3f} + {b:.3f} ≈ {a + b:.3f}", ["value", "marker"]
+        return {**base, "I": 2, "channels": channels, "inputs": base64.b64encode(values.tobytes()).decode(),
+                "marks": marks, "answer": answer, "target": a + b}  # fmt: skip
+    if kind == "symbols":
+        channels = ["A", "B", "c", "d", "e", "f"]
+        symbols = rng.integers(2, 6, length)
+        marks = [length // 7, length * 5 // 9]
+        symbols[marks] = [0, 1]
+        return {**base, "I": 6, "channels": channels, "symbols": symbols.tolist(), "marks": marks,
+                "answer": "A, then B", "target": 1, "classes": ["A A", "A B", "B A", "B B"]}  # fmt: skip
+    if kind == "digits":
+        y, x = np.mgrid[0:8, 0:8]
+        picture = np.clip(1.6 - np.abs(np.hypot(x - 3.5, y - 3.5) - 2.6), 0, 1).astype("<f4")
+        rows = base64.b64encode(picture.tobytes()).decode()
+        columns = [f"column {i}" for i in range(1, 9)]
+        return {**base, "T": 8, "I": 8, "channels": columns, "inputs": rows,
+                "answer": "0", "target": 0, "classes": [*"0123456789"], "picture": rows}  # fmt: skip
+    items = rng.integers(1, 9, 10)
+    symbols = np.concatenate([items, np.zeros(length - 21, int), [9], np.zeros(10, int)])
+    target = np.concatenate([np.zeros(length - 10, int), items])
+    return {**base, "I": 10, "channels": ["blank", *map(str, range(1, 9)), "marker"],
+            "symbols": symbols.tolist(), "marks": list(range(10)), "answer": " ".join(map(str, items)),
+            "readout": "every", "target": target.tolist(), "classes": ["blank", *map(str, range(1, 9))],
+            }  # fmt: skip
 
 
 def encode_heat(norms: np.ndarray) -> np.ndarray:
@@ -92,22 +139,24 @@ def synthetic(
     decay: float = 0.25,
     clip: float | None = 1.0,
     seed: int = 0,
+    goes: float = 1.6,
+    outputs: int = 1,
     change: Callable[[Arrays], None] | None = None,
     **fields: Any,
 ) -> Run:
     """A run that learns: its loss falls; its gradient decays by e^-decay a time step, ever less as it trains.
 
-    every, check: training steps between two heat columns and two validations; change edits the arrays;
-    fields go to the summary.
+    every, check: training steps between two heat columns and two validations; goes: decades that the loss
+    falls; outputs: numbers of a prediction; change edits the arrays; fields go to the summary.
     """
     rng = np.random.default_rng(seed)
     step = np.arange(1, steps + 1, dtype="<i4")
     progress = step / steps
-    loss = 1 / 6 * 10 ** (-1.6 / (1 + np.exp(-14 * (progress - 0.5)))) * np.exp(rng.normal(0, 0.18, steps))
+    loss = 1 / 6 * 10 ** (-goes / (1 + np.exp(-14 * (progress - 0.5)))) * np.exp(rng.normal(0, 0.18, steps))
     before = np.exp(rng.normal(0, 0.5, steps)) * (0.4 + 2.2 * np.exp(-((progress - 0.5) ** 2) / 0.02))
     after = before if clip is None else np.minimum(before, clip)
     checked = step[check - 1 :: check]
-    clean = 1 / 6 * 10 ** (-1.6 / (1 + np.exp(-14 * (checked / steps - 0.5))))
+    clean = 1 / 6 * 10 ** (-goes / (1 + np.exp(-14 * (checked / steps - 0.5))))
     columns = step[::every]
     distance = (length - 1 - np.arange(length))[None, :]
     rate = (decay * (1 - 0.8 * columns / steps))[:, None]
@@ -123,36 +172,79 @@ def synthetic(
         "validation_accuracy": (1 - np.clip(clean * 6, 0, 1)).astype("<f4"),
         "heat_step": columns.astype("<i4"),
         "heat": norms,
+        **_closer(rng, progress, before, checked / steps, clean, outputs),
+        "prediction_step": checked.astype("<i4"),
     }
     if change:
         with np.errstate(all="ignore"):
             change(arrays)
     arrays["heat"] = encode_heat(arrays["heat"])
     if clip is None:
-        fields.setdefault("clip", {"mode": "none", "measure": "norm", "scope": "all parameters"})
+        scope = {"scope": "all parameters", "largest": False}
+        fields.setdefault("clip", {"mode": "none", "measure": "norm", **scope})
     return Run(summary(name, **{"steps": steps, "sequence_steps": length, **fields}), arrays)
 
 
+def _closer(
+    rng: np.random.Generator, progress: np.ndarray, before: np.ndarray,
+    checked: np.ndarray, clean: np.ndarray, outputs: int,
+) -> Arrays:  # fmt: skip
+    """The arrays of the panes beyond loss, norm and heat."""
+    steps, looks = len(progress), len(checked)
+    shares = np.array([0.9, 0.4, 0.15])[:, None] * np.exp(rng.normal(0, 0.15, (3, steps)))
+    grads = before * shares
+    weight = 6 + 2 * progress
+    rows = np.array([0.62, 0.8, 0.95, 0.5, 0.9])[None, :]
+    radius = rows * (1 + 0.25 * checked[:, None]) * np.exp(rng.normal(0, 0.02, (looks, 5)))
+    spectrum = np.stack([radius, radius * 1.35], axis=2)
+    errors = np.sqrt(clean)[:, None] * np.array([1.0, -0.7, 0.5, -0.4, 0.3, -0.2, 0.1])[None, :1]
+    prediction = np.broadcast_to(0.9 + errors, (looks, 1))
+    if outputs > 1:
+        prediction = rng.normal(0, 1, (looks, outputs)) + 6 * checked[:, None] * (np.arange(outputs) == 0)
+    return {
+        "grad_recurrent": grads[0].astype("<f4"),
+        "grad_input": grads[1].astype("<f4"),
+        "grad_output": grads[2].astype("<f4"),
+        "update": (weight * 2e-3 * np.exp(rng.normal(0, 0.3, steps)) * (1 - 0.8 * progress)).astype("<f4"),
+        "weight": weight.astype("<f4"),
+        "saturated": (0.2 * checked).astype("<f4"),
+        "dead": np.zeros(looks, "<f4"),
+        "spectrum": spectrum.astype("<f4"),
+        "prediction": np.ascontiguousarray(prediction, dtype="<f4"),
+    }
+
+
+CLOCKS = {
+    "step": ("step", "loss", "norm_before", "norm_after", "threshold", "grad_recurrent", "grad_input",
+             "grad_output", "update", "weight"),
+    "validation_step": ("validation_step", "validation_loss", "validation_accuracy", "saturated", "dead",
+                        "spectrum"),
+    "heat_step": ("heat_step", "heat"),
+    "prediction_step": ("prediction_step", "prediction"),
+}  # fmt: skip
+
+
 def select(arrays: Arrays, after: int, until: int) -> Arrays:
-    """What is newer than `after` and not newer than `until`, in all three series."""
+    """What is newer than `after` and not newer than `until`, in all series; only the newest prediction."""
     chosen: Arrays = {}
-    for clock, names in {
-        "step": ("step", "loss", "norm_before", "norm_after", "threshold"),
-        "validation_step": ("validation_step", "validation_loss", "validation_accuracy"),
-        "heat_step": ("heat_step", "heat"),
-    }.items():
-        inside = (arrays[clock] > after) & (arrays[clock] <= until)
-        chosen |= {name: arrays[name][inside] for name in names}
+    for clock, names in CLOCKS.items():
+        if clock not in arrays:
+            continue
+        inside = np.flatnonzero((arrays[clock] > after) & (arrays[clock] <= until))
+        if clock == "prediction_step":
+            inside = inside[-1:]
+        chosen |= {name: arrays[name][inside] for name in names if name in arrays}
     return chosen
 
 
 def blob(arrays: Arrays) -> bytes:
     """One chunk as safetensors."""
     last = int(arrays["step"][-1]) if len(arrays["step"]) else 0
-    return save({name: np.ascontiguousarray(a) for name, a in arrays.items()}, {"last_step": str(last)})
+    contiguous = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    return save(contiguous, {"last_step": str(last), "format": "1"})
 
 
-def sse(event: str, data: str, identity: int | None = None) -> bytes:
+def sse(event: str, data: str, identity: str | None = None) -> bytes:
     head = f"id: {identity}\n" if identity is not None else ""
     return f"event: {event}\n{head}data: {data}\n\n".encode()
 
@@ -185,6 +277,10 @@ class Feed:
     version: int = 0
     extra: list[bytes] = field(default_factory=list)
 
+    @property
+    def name(self) -> str:
+        return str(self.run.summary["id"])
+
     def __post_init__(self) -> None:
         self.summary = {**self.run.summary, "step": self.shown}
 
@@ -210,11 +306,13 @@ class Feed:
 
     def repeat(self, after: int, until: int) -> None:
         """Sends steps again, as a run does that was taken up from an older state."""
-        self.send(sse("chunk", base64.b64encode(blob(select(self.run.arrays, after, until))).decode(), until))
+        self.send(
+            "chunk", f"{self.name} {base64.b64encode(blob(select(self.run.arrays, after, until))).decode()}"
+        )
 
-    def send(self, frame: bytes) -> None:
+    def send(self, event: str, data: str) -> None:
         with self.changed:
-            self.extra.append(frame)
+            self.extra.append(sse(event, data))
             self.changed.notify_all()
 
     def rewind(self, until: int) -> None:
@@ -235,33 +333,17 @@ class Feed:
         """The chunk that the page sends where the stream does not pass: the last `points` steps."""
         return blob(select(self.run.arrays, self.shown - points, self.shown))
 
-    def serve(self, write: Callable[[bytes], None], after: int | None, last_event: int | None) -> None:
-        """One client, until it is dropped or gone. Last-Event-ID is newer than `after`."""
-        with self.changed:
-            self.requests.append((after, last_event))
-            self.listening += 1
-            seen = Seen(last_event or after or 0, self.generation, extra=len(self.extra), drops=self.drops)
-            self.changed.notify_all()
-        try:
-            write(b"retry: 50\n\n")
-            while True:
-                with self.changed:
-                    self.changed.wait_for(lambda: self._news_for(seen))
-                    if self.drops != seen.drops:
-                        return
-                    frames = self._frames(seen)
-                for frame in frames:
-                    write(frame)
-        finally:
-            with self.changed:
-                self.listening -= 1
-                self.changed.notify_all()
+    def join(self, after: int | None, last_event: int | None) -> Seen:
+        """A new client, which has drawn everything up to its last step; Last-Event-ID wins over `after`."""
+        self.requests.append((after, last_event))
+        self.listening += 1
+        return Seen(last_event or after or 0, self.generation, extra=len(self.extra), drops=self.drops)
 
-    def _news_for(self, seen: "Seen") -> bool:
+    def news_for(self, seen: Seen) -> bool:
         now = (self.generation, self.version, len(self.extra), self.drops)
         return self.shown > seen.position or now != (seen.generation, seen.version, seen.extra, seen.drops)
 
-    def _frames(self, seen: "Seen") -> list[bytes]:
+    def frames(self, seen: Seen, identity: Callable[[], str]) -> list[bytes]:
         """What a client has not got yet; the first time that includes a chunk, were it empty."""
         frames: list[bytes] = []
         first = seen.version < 0
@@ -269,11 +351,11 @@ class Feed:
             frames.append(sse("run", json.dumps(self.summary)))
         if self.generation != seen.generation:
             seen.position, first = 0, True
-            frames.append(sse("reset", "{}"))
+            frames.append(sse("reset", self.name))
         if self.shown > seen.position or first:
-            news = blob(select(self.run.arrays, seen.position, self.shown))
+            news = base64.b64encode(blob(select(self.run.arrays, seen.position, self.shown))).decode()
             seen.position = max(seen.position, self.shown)
-            frames.append(sse("chunk", base64.b64encode(news).decode(), seen.position))
+            frames.append(sse("chunk", f"{self.name} {news}", identity()))
         frames += self.extra[seen.extra :]
         seen.generation, seen.version, seen.extra = self.generation, self.version, len(self.extra)
         return [] if self.silent else frames
@@ -282,6 +364,35 @@ class Feed:
         """Waits until the condition holds of this feed."""
         with self.changed:
             return self.changed.wait_for(lambda: condition(self), seconds)
+
+
+def serve(feeds: list[Feed], write: Callable[[bytes], None], after: list[int], last_event: list[int]) -> None:
+    """One client of one or several runs, until it is dropped or gone."""
+    changed = feeds[0].changed
+    given = [(a[i] if (a := after) else None, e[i] if (e := last_event) else None) for i in range(len(feeds))]
+    with changed:
+        clients = [feed.join(*steps) for feed, steps in zip(feeds, given, strict=True)]
+        changed.notify_all()
+    pairs = list(zip(feeds, clients, strict=True))
+
+    def identity() -> str:
+        return ",".join(str(seen.position) for seen in clients)
+
+    try:
+        write(b"retry: 50\n\n")
+        while True:
+            with changed:
+                changed.wait_for(lambda: any(feed.news_for(seen) for feed, seen in pairs))
+                if any(feed.drops != seen.drops for feed, seen in pairs):
+                    return
+                frames = [frame for feed, seen in pairs for frame in feed.frames(seen, identity)]
+            for frame in frames:
+                write(frame)
+    finally:
+        with changed:
+            for feed in feeds:
+                feed.listening -= 1
+            changed.notify_all()
 
 
 # Streamlit's own values of the two themes.
@@ -347,7 +458,7 @@ live.theme = (name) => {
 };
 live.mount = (data) => {
   mount({
-    data: { text, stream: null, run: null, window: null, ...data },
+    data: { text, stream: null, runs: null, windows: null, samples: {}, ...data },
     parentElement: shadow,
     setStateValue: (name, value) => live.states.push([name, value]),
     setTriggerValue: (name, value) => live.triggers.push([name, value]),
@@ -355,7 +466,6 @@ live.mount = (data) => {
 };
 const wanted = new URLSearchParams(location.search);
 live.theme(wanted.get("theme") ?? "light");
-if (wanted.has("feed")) live.mount({ stream: "/stream/" + wanted.get("feed") });
 globalThis.live = live;
 </script></body></html>
 """
@@ -366,6 +476,7 @@ class Server:
 
     def __init__(self, font: pathlib.Path | None = None) -> None:
         self.feeds: dict[str, Feed] = {}
+        self.changed = threading.Condition()
         themes = {"light": LIGHT | COMMON, "dark": DARK | COMMON}
         text = live_text(lambda sentence: sentence)
         face = "@font-face { font-family: 'Source Sans'; font-weight: 200 900; src: url('/font.woff2'); }"
@@ -382,7 +493,7 @@ class Server:
                     self.file(STATIC / url.path.removeprefix("/app/static/"))
                 elif url.path == "/font.woff2":
                     self.answer(font.read_bytes() if font else b"", "font/woff2")
-                elif url.path.startswith("/stream/"):
+                elif url.path == "/live":
                     self.stream(url)
                 else:
                     self.send_error(404)
@@ -399,18 +510,21 @@ class Server:
                 self.wfile.write(body)
 
             def stream(self, url: urllib.parse.SplitResult) -> None:
-                feed = server.feeds.get(url.path.removeprefix("/stream/"))
-                if feed is None or feed.refused:
+                query = urllib.parse.parse_qs(url.query)
+                feeds = [server.feeds.get(name) for name in query["run"]]
+                known = [feed for feed in feeds if feed is not None and not feed.refused]
+                if len(known) < len(feeds):
                     self.send_error(404)
                     return
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Cache-Control", "no-store")
                 self.end_headers()
-                after = urllib.parse.parse_qs(url.query).get("after")
                 last = self.headers.get("Last-Event-ID")
+                after = query.get("after", [""])[0]
+                steps = [[int(step) for step in text.split(",")] if text else [] for text in (after, last)]
                 with contextlib.suppress(OSError):  # the browser has gone
-                    feed.serve(self.write, int(after[0]) if after else None, int(last) if last else None)
+                    serve(known, self.write, *steps)
 
             def write(self, data: bytes) -> None:
                 self.wfile.write(data)
@@ -426,10 +540,10 @@ class Server:
         self.thread.start()
 
     def add(self, run: Run, shown: int = 0) -> Feed:
-        """Serves the run at /stream/<its id>."""
-        feed = Feed(run)
+        """Serves the run at /live?run=<its id>."""
+        feed = Feed(run, changed=self.changed)
         feed.publish(shown)
-        self.feeds[run.summary["id"]] = feed
+        self.feeds[feed.name] = feed
         return feed
 
     def close(self) -> None:

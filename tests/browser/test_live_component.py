@@ -15,6 +15,8 @@ LOWEST, HIGHEST = [0x44, 0x01, 0x54], [0xFD, 0xE7, 0x25]
 ZERO, INF = [0xD3, 0xD5, 0xDB], [0xE5, 0x19, 0x4F]
 NAN_DARK, NAN_LIGHT = [0x10, 0x12, 0x16], [0xF7, 0xF7, 0xF7]
 
+TWINS = ("#2f6fde", "#d1622b", "#15803d", "#a8449c")
+
 pytestmark = pytest.mark.browser
 
 STATE = "() => live.shadow.querySelector('.rnnviz-live')?.dataset"
@@ -44,8 +46,9 @@ class Component:
     def mount(self, **data: Any) -> None:
         self.page.evaluate("data => live.mount(data)", data)
 
-    def follow(self, name: str, **data: Any) -> None:
-        self.mount(stream=f"/stream/{name}", **data)
+    def follow(self, *names: str, **data: Any) -> None:
+        """Mounts the runs of these names as twins, or as one run."""
+        self.mount(**{"stream": "/live?run=" + "&run=".join(names), "slots": slots(*names), **data})
 
     def wait(self, **attributes: object) -> None:
         """Waits until the root element carries these data attributes."""
@@ -83,7 +86,7 @@ class Component:
             self.page.evaluate(
                 """([pixels, pane, color]) => {
                 const want = [1, 3, 5].map(i => parseInt(color.slice(i, i + 2), 16));
-                return eval(pixels)(live.shadow.querySelector(`.pane-${pane} .uplot canvas`), (_, d) => {
+                return eval(pixels)(live.shadow.querySelector(`.pane-${pane} .ink`), (_, d) => {
                   let n = 0;
                   for (let i = 0; i < d.length; i += 4)
                     if (d[i + 3] > 128 && want.every((v, k) => Math.abs(d[i + k] - v) < 40)) n += 1;
@@ -99,6 +102,16 @@ class Component:
 
     def triggers(self) -> list[Any]:
         return [list(t) for t in self.page.evaluate("live.triggers")]
+
+
+def slots(*names: str) -> list[dict[str, Any]]:
+    """What the page says of each twin; one alone has no letter."""
+    if len(names) == 1:
+        return [{"id": names[0], "letter": "", "title": "", "color": None}]
+    return [
+        {"id": name, "letter": letter, "title": f"forget bias {i}", "color": color}
+        for i, (name, letter, color) in enumerate(zip(names, "ABCD", TWINS, strict=False))
+    ]
 
 
 @pytest.fixture
@@ -232,20 +245,24 @@ def test_a_refused_stream_falls_back_to_windows(server: Server, live: Component)
     live.follow("run")
     live.until("live.states.some(([name, value]) => name === 'unreachable' && value === true)")
     feed.publish(100)
-    live.follow("run", run=feed.summary, window=window(feed, 100))
+    live.follow("run", runs=[feed.summary], windows={"run": window(feed, 100)})
     live.wait(step=100, points=100, state="running")
-    live.says(".note", "about once a second")
+    live.says(".notice", "about once a second")
     feed.publish(180)
-    live.mount(run=feed.summary, window=window(feed, 120))  # overlaps, and the page has given up the stream
+    live.mount(
+        slots=slots("run"), runs=[feed.summary], windows={"run": window(feed, 120)}
+    )  # overlaps, and the page has given up the stream
     live.wait(step=180, points=180)
     assert live.states("unreachable") == [True]
     feed.rewind(60)
-    live.mount(run=feed.summary, window=window(feed, 60))
+    live.mount(slots=slots("run"), runs=[feed.summary], windows={"run": window(feed, 60)})
     live.wait(step=60, points=60)
     feed.publish(90, state="finished")
-    live.mount(run=feed.summary, window=window(feed, 60))
+    live.mount(
+        slots=slots("run"), runs=[feed.summary], windows={"run": window(feed, 60)}, states={"run": "finished"}
+    )
     live.wait(step=90, points=90, state="finished")
-    assert live.triggers() == [["state", "finished"]]
+    assert live.triggers() == [], "what the page itself says need not be told to it"
 
 
 def test_a_stream_that_stays_silent_is_unreachable(server: Server, tab: Page) -> None:
@@ -305,16 +322,28 @@ def test_series_thin_evenly_and_keep_extremes(live: Component) -> None:
 
 def test_each_change_of_state_is_told_once(server: Server, live: Component) -> None:
     feed = started(server, live, 100)
+    live.follow("run", states={"run": "running"})
     assert live.triggers() == []
     feed.tell(state="paused")
     live.wait(state="paused")
-    live.follow("run", run=feed.summary)
+    live.follow("run", runs=[feed.summary], states={"run": "paused"})
     feed.tell(state="running")
     live.wait(state="running")
+    live.follow("run", states={"run": "running"})
     feed.publish(400, state="finished")
     live.wait(state="finished", step=400)
     assert live.triggers() == [["state", "paused"], ["state", "running"], ["state", "finished"]]
     live.until("sources.every(s => s.readyState === EventSource.CLOSED)")
+
+
+def test_a_page_drawn_for_a_state_that_has_passed_is_told(server: Server, live: Component) -> None:
+    """A single step begins and ends paused: the stream may never see it running, but the page may have."""
+    feed = started(server, live, 100)
+    feed.tell(state="paused")
+    live.wait(state="paused")
+    live.follow("run", states={"run": "running"})
+    live.until("live.triggers.length > 0")
+    assert live.triggers() == [["state", "paused"]]
 
 
 def test_a_finished_run_opened_late_is_drawn_and_closed(server: Server, live: Component) -> None:
@@ -346,7 +375,7 @@ def test_a_run_that_is_continued_is_followed_again(server: Server, live: Compone
     live.wait(step=100, state="stopped")
     live.until("sources[0].readyState === EventSource.CLOSED")
     feed.publish(150, state="running")
-    live.follow("run", run=feed.summary)
+    live.follow("run", runs=[feed.summary])
     live.wait(step=150, points=150, state="running")
     assert feed.requests == [(None, None), (100, None)]
 
@@ -383,7 +412,7 @@ def test_switching_streams_clears(server: Server, live: Component) -> None:
     started(server, live, 100)
     other = server.add(synthetic("other", title="GRU, 32 units", color="#2a9d5c"))
     other.publish(40)
-    live.follow("other", run=other.summary)
+    live.follow("other", runs=[other.summary])
     live.wait(step=40, points=40, heatColumns=10)
     live.says(".run-title", "GRU, 32 units")
     assert live.page.evaluate("sources.map(s => s.readyState)") == [2, 1]
@@ -428,7 +457,7 @@ def test_unmount_frees_everything(server: Server, live: Component) -> None:
 
 def test_the_crosshair_reads_the_same_step_everywhere(server: Server, live: Component) -> None:
     started(server, live, 400)
-    box = live.page.locator(".pane-heat .u-over").bounding_box()
+    box = live.page.locator(".pane-heat .over").bounding_box()
     assert box is not None
     live.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2)
     live.says(".pane-heat .at", "t = 1:")

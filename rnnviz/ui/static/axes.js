@@ -11,6 +11,28 @@ export function stepLimit(last, steps = Infinity, over = false) {
   return Math.max(1, last, Math.min(round, steps));
 }
 
+/** Whole numbers from 0 to the end of an axis, at most so many. */
+export function stepTicks(limit, most) {
+  let step = Math.max(1, nice(limit / Math.max(1, most)));
+  if (step < 1 || !Number.isInteger(step)) step = 1;
+  return multiples(0, limit, step);
+}
+
+/** Range and ticks of an axis of shares: 0 to 1, in quarters or halves. */
+export function shareAxis(most) {
+  const step = most >= 5 ? 0.25 : 0.5;
+  return { low: 0, high: 1, ticks: multiples(0, 1, step) };
+}
+
+/** Range and ticks of a plain axis around some values. */
+export function plainAxis(low, high, most) {
+  if (!(low <= high)) return { low: 0, high: 1, ticks: [] };
+  const step = nice(Math.max(high - low, Math.abs(high) * 1e-3, 1e-9) / Math.max(1, most));
+  const from = Math.floor(low / step + 1e-9) * step;
+  const to = Math.max(from + step, Math.ceil(high / step - 1e-9) * step);
+  return { low: from, high: to, ticks: multiples(from, to, step) };
+}
+
 const MANTISSAS = [1, 2, 5, 10];
 
 function nice(x) {

@@ -65,6 +65,12 @@ export function decades(ticks) {
   return ticks.map((x, i) => (all ? `1e${powers[i][1]}` : tick(x)));
 }
 
+/** "A 0.16, B 0.0045": a number of each twin that has one. number(slot) is text or null. */
+export function each(slots, number) {
+  return slots.map((slot) => [slot.letter, number(slot)]).filter(([, value]) => value !== null)
+    .map(([letter, value]) => `${letter}\u00a0${value}`).join(", ");
+}
+
 /** Fills {name} in a template; an unknown name stays visible, so that a wrong translation is noticed. */
 export function fill(template, values) {
   return (template ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));
@@ -105,14 +111,15 @@ export function write(node, value) {
   if (node.textContent !== string) node.textContent = string;
 }
 
-/** Text in which h_t gets a real index. */
+/** Text in which h_t gets a real index, and in which no line ends within 1e-9. */
 export function indexed(node, value) {
   if (node.dataset.written === value) return;
   node.dataset.written = value;
   node.replaceChildren();
-  for (const piece of value.split(/(_\w)/)) {
-    if (/^_\w$/.test(piece)) element("sub", "", node).textContent = piece[1];
-    else node.append(piece);
+  for (const piece of value.split(/(?<=\b(?:d?h|W|s))(_[a-z0-9]+)|(\S*\de-\d\S*)/)) {
+    if (piece?.startsWith("_")) element("sub", "", node).textContent = piece.slice(1);
+    else if (/\de-\d/.test(piece ?? "")) element("span", "whole", node).textContent = piece;
+    else if (piece) node.append(piece);
   }
 }
 

@@ -1,12 +1,14 @@
 // The heat map of log10 |dL/dh_t|: training steps to the right, sequence time upward.
 //
-// uPlot draws the axes and the crosshair; the cells lie on a canvas of their own below them, at the
-// screen's resolution, on which only new columns are painted.
+// The cells lie on a canvas of their own below axes and crosshair, at the screen's resolution, on which only new
+// columns are painted. Twins stand side by side with the same axes and one colour scale.
 
-import { coarse, element, fill, indexed, integer, write } from "./format.js";
+import { coarse, each, element, fill, indexed, integer, write } from "./format.js";
 import { INFINITE, NOT_A_NUMBER, UNDERFLOW, heatValue } from "./decode.js";
-import { chart, followPointer } from "./chart.js";
+import { Rows, drawChanges } from "./marks.js";
 import { Pane } from "./pane.js";
+import { sizes } from "./plot.js";
+import { stepAxis } from "./lines.js";
 import { timeTicks } from "./axes.js";
 
 // matplotlib's viridis at ten equal distances, the same stops that Plotly uses.
@@ -26,83 +28,27 @@ const TABLE = Uint32Array.from({ length: SHADES }, (_, k) => {
   return packed(...a.map((x, i) => Math.round(x + (b[i] - x) * (position - left))));
 });
 
-export class HeatPane extends Pane {
-  constructor(parent, hover) {
-    super("heat", parent, hover);
-    this.scaleBox = element("div", "scale", this.names);
-    this.scaleName = element("span", "scale-name", this.scaleBox);
-    this.bar = element("div", "bar", this.scaleBox);
-    this.barTicks = element("div", "bar-ticks", this.bar);
-    this.codes = Object.fromEntries(["zero", "inf", "nan"].map((code) => {
-      const item = element("span", `code code-${code}`, this.scaleBox);
-      element("i", "", item);
-      return [code, { item, label: element("span", "", item) }];
-    }));
-    this.bar.style.setProperty("--viridis", `linear-gradient(to right, ${VIRIDIS.join(", ")})`);
-    this.names.append(this.scaleBox);
-    this.names.classList.add("with-scale");
-    this.legend.append(this.at); // the reading stands beside the title here
+// What is smaller is zero: the smallest normal number and the smallest that the format can hold at all.
+const FLOORS = {
+  float32: { normal: "1.2e-38", smallest: "1.4e-45" },
+  float64: { normal: "2.2e-308", smallest: "4.9e-324" },
+};
+
+/** The cells of one run: which lines of pixels show which rows, and which columns are painted already. */
+class Cells {
+  constructor(plot, view) {
+    this.plot = plot;
+    this.view = view;
     this.canvas = document.createElement("canvas");
     this.canvas.className = "cells";
     this.context = this.canvas.getContext("2d");
+    plot.over.prepend(this.canvas);
     this.painted = ""; // everything that places or colours a cell: when it changes, all are painted again
-    this.domain = [-1, 0];
-  }
-
-  words({ text, theme }) {
-    write(this.title, text.heat_title);
-    write(this.axis, text.heat_axis);
-    write(this.xAxis, text.training_step);
-    indexed(this.scaleName, text.heat_scale);
-    write(this.codes.zero.label, text.heat_zero);
-    write(this.codes.inf.label, text.inf);
-    write(this.codes.nan.label, text.nan);
-    this.scaleBox.style.setProperty("--zero", theme.zero);
-    this.scaleBox.style.setProperty("--inf", theme.inf);
-    this.scaleBox.style.setProperty("--nan-dark", theme.nan[0]);
-    this.scaleBox.style.setProperty("--nan-light", theme.nan[1]);
-    this.setHelp(text, text.heat_title, text.heat_help);
-  }
-
-  build(view) {
-    this.removePlot();
-    this.view = view;
-    this.plot = chart({
-      host: this.figure,
-      view,
-      y: {
-        range: () => [0.5, this.length + 0.5],
-        splits: () => this.#ticks(),
-        values: (_, splits) => splits.map(integer),
-        grid: { show: false },
-      },
-      series: [{ paths: () => null, points: { show: false } }],
-      hooks: {},
-      horizontal: true,
-    });
-    this.plot.under.append(this.canvas);
-    this.painted = "";
-    followPointer(this.plot, (step, fraction) => this.hover(step, fraction), this.listeners.signal);
-  }
-
-  /** T of the sequence; before the run is known, what the rows say. */
-  get length() {
-    const { run, heat } = this.view;
-    return Math.max(1, run?.sequence_steps ?? heat.rows);
-  }
-
-  get merged() {
-    return Math.max(1, this.view.run?.row_steps ?? 1);
-  }
-
-  #ticks() {
-    if (!this.view.run) return [];
-    return timeTicks(this.length, Math.max(2, Math.floor(this.plot.over.clientHeight / 26)));
   }
 
   /** Training steps at which column i begins and ends: half way to its neighbours. */
   #edges(i) {
-    const { step } = this.view.heat;
+    const { step } = this.heat;
     const n = step.length;
     const half = (a, b) => (step[a] + step[b]) / 2;
     if (n === 1) return [step[0] - 0.5, step[0] + 0.5];
@@ -111,47 +57,14 @@ export class HeatPane extends Pane {
     return [Math.max(0, left), right];
   }
 
-  draw() {
-    const { heat, limit, theme } = this.view;
-    const frame = `${limit}|${this.length}|${this.size}|${devicePixelRatio}|${theme.signature}|${Boolean(this.view.run)}`;
-    if (frame !== this.frame) {
-      this.frame = frame;
-      // Only the axes hang on this. The redraw waits for a microtask; the paint below needs the box alone.
-      this.plot.setData([heat.length ? heat.step : [0], heat.length ? heat.step.map(() => null) : [null]]);
-    }
-    this.#domain();
-    this.#paint(`${frame}|${this.domain}|${heat.rows}|${this.merged}`);
-  }
-
-  /** Whole decades around everything seen so far: it only ever grows, so that a colour keeps its meaning. */
-  #domain() {
-    const { heat } = this.view;
-    if (!(heat.low <= heat.high)) this.domain = [-1, 0];
-    else {
-      const low = Math.floor(heat.low / 100);
-      this.domain = [low, Math.max(low + 1, Math.ceil(heat.high / 100))];
-    }
-    const signature = `${this.domain}|${heat.length > 0}|${JSON.stringify(heat.seen)}`;
-    if (signature === this.scaleSignature) return;
-    this.scaleSignature = signature;
-    const [low, high] = this.domain;
-    const finite = heat.low <= heat.high;
-    this.scaleBox.classList.toggle("unused", !heat.length);
-    this.bar.classList.toggle("unused", !finite);
-    const every = [1, 2, 3, 4, 5, 10, 20, 50].find((n) => (high - low) / n <= 4) ?? 50;
-    this.barTicks.replaceChildren();
-    for (let e = low; e <= high; e += every) {
-      const node = element("span", "", this.barTicks);
-      node.style.left = `${((e - low) / (high - low)) * 100}%`;
-      node.textContent = `1e${e}`;
-    }
-    for (const [code, { item }] of Object.entries(this.codes)) item.classList.toggle("unused", !heat.seen[code]);
-  }
-
-  #paint(placed) {
-    const { heat } = this.view;
-    const width = Math.max(1, Math.round(this.plot.over.clientWidth * devicePixelRatio));
-    const height = Math.max(1, Math.round(this.plot.over.clientHeight * devicePixelRatio));
+  paint(slot, domain, length, merged) {
+    const { theme, limit } = this.view;
+    const { heat } = slot;
+    Object.assign(this, { heat, domain, length, merged });
+    const { width: w, height: h } = this.plot.box;
+    const width = Math.max(1, Math.round(w * devicePixelRatio));
+    const height = Math.max(1, Math.round(h * devicePixelRatio));
+    const placed = [slot.id, heat.generation, limit, length, theme.signature, domain, heat.rows, merged].join("|");
     if (placed !== this.painted || this.canvas.width !== width || this.canvas.height !== height) {
       this.painted = placed;
       this.canvas.width = width; // also clears it
@@ -160,11 +73,12 @@ export class HeatPane extends Pane {
       heat.changed = 0;
     }
     if (heat.changed >= heat.length) return;
-    const pixel = (step) => Math.round((step / this.view.limit) * width);
+    const pixel = (step) => Math.round((step / limit) * width);
     const from = Math.min(width - 1, Math.max(0, pixel(this.#edges(heat.changed)[0])));
     const to = Math.min(width, Math.max(from + 1, pixel(this.#edges(heat.length - 1)[1])));
     const image = this.context.createImageData(to - from, height);
     const pixels = new Uint32Array(image.data.buffer);
+    this.#shades();
     for (let i = heat.changed; i < heat.length; i += 1) {
       const [begin, end] = this.#edges(i).map((step) => Math.min(to, Math.max(from, pixel(step))) - from);
       // A column narrower than a pixel still gets one: the last of those that share it is seen.
@@ -176,7 +90,7 @@ export class HeatPane extends Pane {
 
   /** Which rows lie in which line of pixels: [first, one past the last]. */
   #rows(height) {
-    const { rows } = this.view.heat;
+    const { rows } = this.heat;
     this.spans = Array.from({ length: height }, (_, y) => {
       const row = (line) => (((height - line) / height) * this.length) / this.merged;
       const first = Math.min(rows - 1, Math.floor(row(y + 1) + 1e-9));
@@ -184,12 +98,16 @@ export class HeatPane extends Pane {
     });
   }
 
-  #column(pixels, stride, codes, begin, end, offset) {
+  #shades() {
     const { theme } = this.view;
+    this.zero = packed(...channels(theme.zero));
+    this.inf = packed(...channels(theme.inf));
+    this.nan = theme.nan.map((hex) => packed(...channels(hex)));
+  }
+
+  #column(pixels, stride, codes, begin, end, offset) {
     const [low, high] = this.domain;
-    const zero = packed(...channels(theme.zero));
-    const inf = packed(...channels(theme.inf));
-    const [dark, light] = theme.nan.map((hex) => packed(...channels(hex)));
+    const { zero, inf, nan: [dark, light] } = this;
     const hatch = Math.round(3 * devicePixelRatio);
     this.spans.forEach(([first, last], y) => {
       // Where rows share a line of pixels the largest is seen, and NaN before Inf before any number,
@@ -215,55 +133,246 @@ export class HeatPane extends Pane {
       pixels.fill(color, line + begin, line + end);
     });
   }
+}
+
+export class HeatPane extends Pane {
+  constructor(parent, hooks) {
+    super("heat", parent, hooks, true);
+    this.scaleBox = element("div", "scale", this.names);
+    this.scaleName = element("span", "scale-name", this.scaleBox);
+    this.bar = element("div", "bar", this.scaleBox);
+    this.barTicks = element("div", "bar-ticks", this.bar);
+    this.codes = Object.fromEntries(["zero", "inf", "nan"].map((code) => {
+      const item = element("span", `code code-${code}`, this.scaleBox);
+      element("i", "", item);
+      return [code, { item, label: element("span", "", item) }];
+    }));
+    this.bar.style.setProperty("--viridis", `linear-gradient(to right, ${VIRIDIS.join(", ")})`);
+    this.names.classList.add("with-scale");
+    this.legend.append(this.at); // the reading stands beside the title here
+    this.domain = [-1, 0];
+  }
+
+  plotOptions() {
+    return { horizontal: true };
+  }
+
+  listen(chart) {
+    chart.cells = new Cells(chart.plot, this.view);
+    chart.plot.follow((step, fraction) => this.hooks.hover(step, fraction),
+      (step, fraction) => this.hooks.pin(step, fraction), chart.stop.signal);
+  }
+
+  words() {
+    const { text, theme, slots } = this.view;
+    const run = slots.find((slot) => slot.run)?.run;
+    write(this.title, text.heat_title);
+    write(this.axis, text.heat_axis);
+    write(this.xAxis, text.training_step);
+    indexed(this.scaleName, text.heat_scale);
+    write(this.codes.zero.label, text.heat_zero);
+    write(this.codes.inf.label, text.inf);
+    write(this.codes.nan.label, text.nan);
+    this.scaleBox.style.setProperty("--zero", theme.zero);
+    this.scaleBox.style.setProperty("--inf", theme.inf);
+    this.scaleBox.style.setProperty("--nan-dark", theme.nan[0]);
+    this.scaleBox.style.setProperty("--nan-light", theme.nan[1]);
+    const floor = FLOORS[run?.precision ?? "float32"];
+    this.setHelp(text, text.heat_title,
+      `${text.heat_help} ${floor ? fill(text.heat_floor, { precision: run?.precision ?? "float32", ...floor }) : ""}`.trim());
+  }
+
+  /** T of the longest sequence; before a run is known, what the rows say. One axis for all twins. */
+  get length() {
+    return Math.max(1, ...this.view.slots.map(({ run, heat }) => run?.sequence_steps ?? heat.rows));
+  }
+
+  draw() {
+    const { view } = this;
+    const { slots } = view;
+    const empty = !slots.some((slot) => slot.run);
+    this.#domain();
+    this.charts.forEach((chart) => {
+      const { plot, slots: [slot] } = chart;
+      const { length } = this;
+      const distance = 26 * sizes(view).k;
+      const ticks = empty ? [] : timeTicks(length, Math.max(2, Math.floor(plot.box.height / distance)));
+      plot.y = { low: 0.5, high: length + 0.5, log: false, ticks, labels: ticks.map(integer), grid: false };
+      plot.x = stepAxis(plot, view.limit, empty);
+      const marks = JSON.stringify(slot.run?.changes ?? []);
+      // The axes change rarely; the cells are painted at every draw.
+      const frame = [view.limit, length, plot.width, plot.height, plot.density, view.theme.signature, view.large, empty,
+        marks, slot.letter].join("|");
+      if (frame !== chart.frame) {
+        chart.frame = frame;
+        plot.paint((pen) => this.#over(pen, plot, slot));
+      }
+      chart.cells.paint(slot, this.domain, length, this.#merged(slot));
+    });
+  }
+
+  #over(pen, plot, slot) {
+    drawChanges(pen, plot, [slot], new Rows(3, sizes(this.view).letters), true)();
+  }
+
+  printChart(pen, { plot, cells, slots: [slot] }) {
+    plot.print(pen, () => {
+      const { left, top, width, height } = plot.box;
+      pen.image(cells.canvas, left, top, width, height);
+      this.#over(pen, plot, slot);
+    });
+  }
+
+  /** The colour scale in a download. */
+  printLegend(pen, x, y, width) {
+    const { theme, text, slots } = this.view;
+    const { letters, k } = sizes(this.view);
+    const [low, high] = this.domain;
+    const style = { size: letters, baseline: "middle", fill: theme.muted };
+    const middle = y + 8;
+    const name = text.heat_scale;
+    pen.text(name, x, middle, style);
+    let at = x + pen.measure(name, letters) + 12;
+    const bar = Math.min(200 * k, width / 2);
+    const stripes = 64;
+    for (let i = 0; i < stripes; i += 1) {
+      const c = TABLE[Math.round((i / (stripes - 1)) * (SHADES - 1))];
+      pen.rect(at + (i * bar) / stripes, y + 2, bar / stripes + 0.5, 8,
+        { fill: `rgb(${c & 255}, ${(c >> 8) & 255}, ${(c >> 16) & 255})` });
+    }
+    for (const [e, align] of [[low, "left"], [high, "right"]]) {
+      pen.text(`1e${e}`, at + ((e - low) / (high - low)) * bar, y + 18, { ...style, align });
+    }
+    at += bar + 16;
+    for (const code of ["zero", "inf", "nan"]) {
+      if (!slots.some(({ heat }) => heat.seen[code])) continue;
+      const word = code === "zero" ? text.heat_zero : text[code];
+      if (code === "nan") {
+        pen.rect(at, y + 2, 12, 12, { fill: theme.nan[1] });
+        pen.hatch(at, y + 2, 12, 12, { stroke: theme.nan[0], every: 4 });
+      } else pen.rect(at, y + 2, 12, 12, { fill: theme[code] });
+      pen.text(word, at + 17, middle, style);
+      at += 17 + pen.measure(word, letters) + 14;
+    }
+    return y + 34;
+  }
+
+  #merged(slot) {
+    return Math.max(1, slot.run?.row_steps ?? 1);
+  }
+
+  /** Whole decades around everything seen so far: it only ever grows, so that a colour keeps its meaning. */
+  #domain() {
+    const heats = this.view.slots.map((slot) => slot.heat);
+    const lowest = Math.min(...heats.map((heat) => heat.low));
+    const highest = Math.max(...heats.map((heat) => heat.high));
+    const finite = lowest <= highest;
+    const some = heats.some((heat) => heat.length);
+    const seen = Object.fromEntries(Object.keys(this.codes).map((code) => [code, heats.some((heat) => heat.seen[code])]));
+    const low = finite ? Math.floor(lowest / 100) : -1;
+    this.domain = [low, finite ? Math.max(low + 1, Math.ceil(highest / 100)) : 0];
+    const signature = `${this.domain}|${some}|${finite}|${JSON.stringify(seen)}`;
+    if (signature === this.scaleSignature) return;
+    this.scaleSignature = signature;
+    const [from, to] = this.domain;
+    this.scaleBox.classList.toggle("unused", !some);
+    this.bar.classList.toggle("unused", !finite);
+    const every = [1, 2, 3, 4, 5, 10, 20, 50].find((n) => (to - from) / n <= 4) ?? 50;
+    this.barTicks.replaceChildren();
+    for (let e = from; e <= to; e += every) {
+      const node = element("span", "", this.barTicks);
+      node.style.left = `${((e - from) / (to - from)) * 100}%`;
+      node.textContent = `1e${e}`;
+    }
+    for (const [code, { item }] of Object.entries(this.codes)) item.classList.toggle("unused", !seen[code]);
+  }
+
+  setCursor(step, fraction) {
+    for (const { plot } of this.charts) plot.setCursor(step, fraction);
+  }
 
   /** "t = 5", or "t = 5 to 8" where a row holds several. */
-  #time(row) {
-    const first = row * this.merged + 1;
-    const last = Math.min(this.length, first + this.merged - 1);
+  #time(slot, row) {
+    const merged = this.#merged(slot);
+    const first = row * merged + 1;
+    const last = Math.min(slot.run?.sequence_steps ?? slot.heat.rows, first + merged - 1);
     return last > first ? fill(this.view.text.t_range, { from: integer(first), to: integer(last) }) : integer(first);
   }
 
   readout(step, fraction) {
-    const { heat, text } = this.view;
-    const i = step === null ? -1 : heat.nearest(step);
-    if (i < 0) {
+    const { slots, text } = this.view;
+    const known = slots.map((slot) => [slot, step === null ? -1 : slot.heat.nearest(step)]).filter(([, i]) => i >= 0);
+    if (!known.length) {
       write(this.at, "");
       return;
     }
-    const value = (row) => coarse(heatValue(heat.codes[i][row]), text);
-    const at = fill(text.at_step, { step: integer(heat.step[i]) });
-    if (fraction === null) {
-      const top = heat.rows - 1;
-      write(this.at, `${at}   ${fill(text.heat_ends, {
-        first: this.#time(0), first_value: value(0), last: this.#time(top), last_value: value(top) })}`);
+    const value = (slot, i, row) => coarse(heatValue(slot.heat.codes[i][row]), text);
+    const [[first, i]] = known;
+    const at = fill(text.at_step, { step: integer(first.heat.step[i]) });
+    const bottom = (slot, j) => value(slot, j, 0);
+    const top = (slot, j) => value(slot, j, slot.heat.rows - 1);
+    if (slots.length === 1) {
+      const row = this.#row(first, fraction);
+      write(this.at, `${at}   ${fraction === null
+        ? fill(text.heat_ends, { first: this.#time(first, 0), first_value: bottom(first, i),
+          last: this.#time(first, first.heat.rows - 1), last_value: top(first, i) })
+        : fill(text.heat_cell, { t: this.#time(first, row), value: value(first, i, row) })}`);
       return;
     }
-    const row = Math.min(heat.rows - 1, Math.max(0, Math.floor((fraction * this.length) / this.merged)));
-    write(this.at, `${at}   ${fill(text.heat_cell, { t: this.#time(row), value: value(row) })}`);
+    const row = fraction === null ? 0 : this.#row(first, fraction);
+    write(this.at, `${at}   ${fill(text.heat_each, { t: this.#time(first, row),
+      list: known.filter(([slot]) => row < slot.heat.rows)
+        .map(([slot, j]) => `${slot.letter}\u00a0${value(slot, j, row)}`).join("  ") })}`);
+  }
+
+  #row(slot, fraction) {
+    const rows = slot.heat.rows;
+    return Math.min(rows - 1, Math.max(0, Math.floor(((fraction ?? 0) * this.length) / this.#merged(slot))));
   }
 
   caption() {
-    const { heat, text, run } = this.view;
-    if (!heat.length) {
-      this.setCaption([text.heat_waiting]);
-      return;
-    }
+    const { slots, text } = this.view;
+    const known = slots.filter(({ heat }) => heat.length);
+    if (!known.length) this.setCaption([text.heat_waiting]);
+    else if (slots.length > 1) this.setCaption([this.#compared(known), this.#shared(known)]);
+    else this.setCaption([this.#one(known[0]), this.#shared(known)]);
+  }
+
+  #shared([slot]) {
+    const merged = this.#merged(slot);
+    return merged > 1 ? fill(this.view.text.heat_rows, { rows: integer(merged) }) : "";
+  }
+
+  #ends({ heat }) {
     const column = heat.codes[heat.length - 1];
-    const [first, last] = [heatValue(column[0]), heatValue(column[heat.rows - 1])];
+    return [heatValue(column[0]), heatValue(column[heat.rows - 1])];
+  }
+
+  #one(slot) {
+    const { text } = this.view;
+    const { heat, run } = slot;
+    const [first, last] = this.#ends(slot);
     const ratio = first / last;
     const template = first === 0 ? text.heat_vanished
       : Number.isFinite(ratio) && ratio > 0 ? text.heat_ratio : text.heat_pair;
-    this.setCaption([
-      fill(template, {
-        step: integer(heat.last),
-        first: this.#time(0),
-        last: this.#time(heat.rows - 1),
-        first_value: coarse(first, text),
-        last_value: coarse(last, text),
-        ratio: coarse(ratio, text),
-        precision: run?.precision ?? "",
-      }),
-      this.merged > 1 ? fill(text.heat_rows, { rows: integer(this.merged) }) : "",
-    ]);
+    return fill(template, {
+      step: integer(heat.last),
+      first: this.#time(slot, 0),
+      last: this.#time(slot, heat.rows - 1),
+      first_value: coarse(first, text),
+      last_value: coarse(last, text),
+      ratio: coarse(ratio, text),
+      precision: run?.precision ?? "",
+    });
+  }
+
+  /** "The gradient at t = 1 as a share of that at t = T: A 1e-9, B 0.3." */
+  #compared(known) {
+    const { text } = this.view;
+    return fill(text.heat_compared, { first: this.#time(known[0], 0),
+      list: each(known, (slot) => {
+        const [first, last] = this.#ends(slot);
+        return first === 0 && last > 0 ? text.heat_zero : coarse(first / last, text);
+      }) });
   }
 }

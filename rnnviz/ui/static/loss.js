@@ -1,135 +1,178 @@
 // The loss: of every training batch, of the validation set, and what has to be reached.
 
-import { fill, integer, loss as lossText, percent, tick, write } from "./format.js";
-import { drawable, markGaps, namedLine } from "./marks.js";
-import { LinePane, extent } from "./lines.js";
-import { runColor } from "./theme.js";
+import { LinePane, settled } from "./lines.js";
+import { each, fill, gradient, integer, loss as lossText, percent, tick, write } from "./format.js";
+
+const MANY = 10; // times the baseline, from where a percentage says less
 
 export class LossPane extends LinePane {
-  constructor(parent, hover) {
-    super("loss", parent, hover, false);
+  constructor(parent, hooks) {
+    super("loss", parent, hooks, "log");
   }
 
-  labels(ticks) {
-    return ticks.map(tick);
-  }
-
-  words({ text, run, theme }) {
+  words() {
+    const { text, theme, slots } = this.view;
+    const run = slots.find((slot) => slot.run)?.run;
     write(this.title, text.loss_title);
     write(this.axis, fill(text.loss_axis, { label: run?.loss.label ?? text.loss_title }));
     write(this.xAxis, text.training_step);
-    this.setHelp(text, text.loss_title, text.loss_help);
+    const repeats = slots.some((slot) => slot.run?.repeats);
+    this.setHelp(text, text.loss_title, repeats ? `${text.loss_help} ${text.loss_help_repeats}` : text.loss_help);
+    const band = repeats ? [{ kind: "band", color: slots.length > 1 ? theme.text : slots[0].color(theme),
+      label: text.loss_repeats }] : [];
+    if (slots.length === 1) {
+      this.setLegend([
+        { key: "training", kind: "line", color: slots[0].color(theme), label: text.loss_training },
+        { key: "validation", kind: "dots", color: theme.text, label: text.loss_validation },
+        ...band,
+      ]);
+      return;
+    }
     this.setLegend([
-      { key: "training", kind: "line", color: runColor(run, theme), label: text.loss_training },
-      { key: "validation", kind: "dots", color: theme.text, label: text.loss_validation },
+      { kind: "faint", color: theme.text, label: text.loss_training },
+      { kind: "dots", color: theme.text, label: text.loss_validation },
+      ...band,
+      ...slots.map((slot, i) => ({ key: `slot${i}`, kind: "chip", slot })),
     ]);
   }
 
-  series(view) {
-    return [{ stroke: () => runColor(view.run, view.theme), width: 1, pxAlign: 0, points: { show: false } }];
-  }
-
-  draw({ run, losses, validation }) {
-    const shown = losses.length || validation.length;
-    const lines = shown && run ? [run.loss.baseline, run.loss.solved] : [];
-    const [low, high] = extent(losses.values.loss, validation.values.loss, lines);
-    this.feed(low, high, [losses.length ? losses.step : [0], losses.length ? drawable(losses.values.loss) : [null]]);
-  }
-
-  below() {
-    const { run, theme, losses, validation, text } = this.view;
-    this.lineNames = [];
-    if (!run || !(losses.length || validation.length)) return;
-    const { baseline, baseline_label: name, solved } = run.loss;
-    const goal = solved > 0 ? fill(text.loss_goal, { loss: tick(solved) }) : "";
-    if (baseline > 0) this.lineNames.push(namedLine(this.plot, theme, baseline, name, "right"));
-    if (solved > 0) this.lineNames.push(namedLine(this.plot, theme, solved, goal, "left"));
-  }
-
-  above() {
-    const { theme, losses, validation, text } = this.view;
-    this.#validation(validation, theme);
-    if (losses.length) markGaps(this.plot, theme, losses.step, losses.values.loss, text);
-    for (const writeName of this.lineNames) writeName?.();
-  }
-
-  /** Dots joined by a line; only the line where the dots would run into each other. */
-  #validation({ step, values }, theme) {
-    const { ctx, bbox } = this.plot;
-    const ratio = devicePixelRatio;
-    const xs = step.map((x) => this.plot.valToPos(x, "x", true));
-    const ys = values.loss.map((y) => (y > 0 && y < Infinity ? this.plot.valToPos(y, "y", true) : null));
-    if (!xs.length) return;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left - 4 * ratio, bbox.top - 4 * ratio, bbox.width + 8 * ratio, bbox.height + 8 * ratio);
-    ctx.clip();
-    ctx.strokeStyle = theme.text;
-    ctx.fillStyle = theme.text;
-    ctx.lineWidth = 1.4 * ratio;
-    ctx.lineJoin = "round";
-    ctx.setLineDash([]); // uPlot leaves the last series' dashes behind
-    ctx.beginPath();
-    let pen = false;
-    xs.forEach((x, i) => {
-      if (ys[i] === null) pen = false;
-      else if (pen) ctx.lineTo(x, ys[i]);
-      else {
-        ctx.moveTo(x, ys[i]);
-        pen = true;
-      }
-    });
-    ctx.stroke();
-    const apart = (xs[xs.length - 1] - xs[0]) / Math.max(1, xs.length - 1);
-    if (apart > 7 * ratio || xs.length === 1) {
-      ctx.beginPath();
-      xs.forEach((x, i) => {
-        if (ys[i] === null) return;
-        ctx.moveTo(x + 2.5 * ratio, ys[i]);
-        ctx.arc(x, ys[i], 2.5 * ratio, 0, 2 * Math.PI);
-      });
-      ctx.fill();
+  scene(slots) {
+    const { theme, text } = this.view;
+    const many = slots.length > 1;
+    const curves = [];
+    const bands = [];
+    for (const slot of slots) {
+      const color = slot.color(theme);
+      curves.push({ x: slot.losses.step, y: slot.losses.values.loss, color, alpha: many ? 0.3 : 1 });
+      const repeats = slot.run?.repeats;
+      if (!repeats || repeats.runs < 1) continue;
+      bands.push({ x: repeats.step, low: repeats.low, high: repeats.high, color });
+      curves.push({ x: repeats.step, y: repeats.middle.map((y) => y ?? NaN), color, dash: [2, 3], hover: false });
     }
-    ctx.restore();
+    for (const slot of slots) {
+      const { validation, losses } = slot;
+      const color = slot.color(theme);
+      const checked = validation.length > 0;
+      if (checked) {
+        curves.push({ x: validation.step, y: validation.values.loss, color: many ? color : theme.text, dots: true,
+          end: many ? { letter: slot.letter } : null });
+      } else if (many && losses.length) {
+        curves.push({ x: losses.step.slice(-1), y: losses.values.loss.slice(-1), color,
+          end: { letter: slot.letter, y: settled(losses.values.loss) }, hover: false });
+      }
+    }
+    return { slots, curves, bands, levels: this.#levels(slots, text),
+      gaps: slots.map(({ losses, letter }) => ({ x: losses.step, y: losses.values.loss, letter: many ? letter : "" })) };
+  }
+
+  /** Levels that are the same for several twins stand there once. */
+  #levels(slots, text) {
+    const levels = [];
+    const add = (value, label, side) => {
+      if (value > 0 && !levels.some((one) => one.value === value)) levels.push({ value, label, side });
+    };
+    for (const { run, losses, validation } of slots) {
+      if (!run || !(losses.length || validation.length)) continue;
+      add(run.loss.baseline, run.loss.baseline_label, "right");
+      add(run.loss.solved, fill(text.loss_goal, { loss: tick(run.loss.solved ?? 0) }), "left");
+    }
+    return levels;
+  }
+
+  #at(slot, step) {
+    const { losses, validation } = slot;
+    const i = step === null ? losses.length - 1 : losses.nearest(step);
+    const j = step === null ? validation.length - 1 : validation.upTo(step);
+    const { text } = this.view;
+    return { step: i < 0 ? null : losses.step[i],
+      training: i < 0 ? "" : lossText(losses.values.loss[i], text),
+      validation: j < 0 ? "" : lossText(validation.values.loss[j], text) };
   }
 
   readout(step) {
-    const { losses, validation, text } = this.view;
-    const i = step === null ? losses.length - 1 : losses.nearest(step);
-    const j = step === null ? validation.length - 1 : validation.upTo(step);
-    write(this.values.training, i < 0 ? "" : lossText(losses.values.loss[i], text));
-    write(this.values.validation, j < 0 ? "" : lossText(validation.values.loss[j], text));
-    write(this.at, i < 0 ? "" : fill(text.at_step, { step: integer(losses.step[i]) }));
+    const { slots, text } = this.view;
+    const read = slots.map((slot) => this.#at(slot, step));
+    if (slots.length === 1) {
+      write(this.values.training, read[0].training);
+      write(this.values.validation, read[0].validation);
+    } else {
+      read.forEach(({ training, validation }, i) => {
+        write(this.values[`slot${i}`], validation || training);
+      });
+    }
+    const steps = read.map((one) => one.step).filter((one) => one !== null);
+    const shown = step === null ? Math.max(...steps) : steps.find((one) => Math.abs(one - step) < 1) ?? steps[0];
+    write(this.at, steps.length ? fill(text.at_step, { step: integer(shown) }) : "");
   }
 
   caption() {
-    const { losses, validation, text, run } = this.view;
-    if (!losses.length) {
-      this.setCaption([text.loss_waiting]);
-      return;
-    }
-    const now = losses.values.loss[losses.length - 1];
+    const { slots, text } = this.view;
+    if (!slots.some((slot) => slot.losses.length)) this.setCaption([text.loss_waiting]);
+    else if (slots.length === 1) this.setCaption(this.#one(slots[0]));
+    else this.setCaption(this.#compared(slots));
+  }
+
+  #one({ losses, validation, run }) {
+    const { text } = this.view;
+    const now = losses.values.loss.at(-1);
     const first = losses.values.loss.findIndex((y) => !Number.isFinite(y));
-    const kind = (y) => (Number.isNaN(y) ? "nan" : Number.isFinite(y) ? "finite" : "inf");
-    const checked = validation.length ? validation.values.loss[validation.length - 1] : null;
+    const checked = validation.length ? validation.values.loss.at(-1) : null;
     const sentences = [];
     if (Number.isFinite(now)) {
       sentences.push(fill(text.loss_now, { step: integer(losses.last), loss: lossText(now, text) }));
       if (first >= 0) sentences.push(fill(text.loss_gap, { step: integer(losses.step[first]) }));
-    } else {
-      let from = losses.length - 1;
-      while (from > 0 && kind(losses.values.loss[from - 1]) === kind(now)) from -= 1;
-      sentences.push(fill(Number.isNaN(now) ? text.loss_nan : text.loss_inf, { step: integer(losses.step[from]) }));
-      if (first < from) sentences.push(fill(text.loss_gap, { step: integer(losses.step[first]) }));
-    }
+    } else sentences.push(...this.#broken(losses));
     if (checked !== null) {
-      const baseline = run?.loss.baseline;
-      sentences.push(fill(baseline > 0 && Number.isFinite(checked) ? text.loss_checked : text.loss_checked_plain,
-        { loss: lossText(checked, text), share: percent(checked / baseline) }));
+      const ratio = run?.loss.baseline > 0 ? checked / run.loss.baseline : NaN;
+      const known = ratio < MANY ? text.loss_checked : text.loss_checked_times;
+      sentences.push(fill(Number.isFinite(ratio) ? known : text.loss_checked_plain,
+        { loss: lossText(checked, text), share: percent(ratio), times: gradient(ratio, text) }));
     }
     if (run?.solved_at != null) {
       sentences.push(fill(text.loss_solved, { step: integer(run.solved_at) }), run.solved_sentence);
     }
-    this.setCaption(sentences);
+    if (run?.repeats?.runs) sentences.push(this.#repeats(run.repeats, "loss_repeated"));
+    return sentences;
+  }
+
+  #repeats({ runs, ended, solved }, name, letter = "") {
+    return fill(this.view.text[name], { letter, runs: integer(runs), ended: integer(ended), solved: integer(solved) });
+  }
+
+  /** Since when the loss is no number. */
+  #broken(losses) {
+    const { text } = this.view;
+    const { loss } = losses.values;
+    const kind = (y) => (Number.isNaN(y) ? "nan" : Number.isFinite(y) ? "finite" : "inf");
+    const now = loss.at(-1);
+    const first = loss.findIndex((y) => !Number.isFinite(y));
+    let from = losses.length - 1;
+    while (from > 0 && kind(loss[from - 1]) === kind(now)) from -= 1;
+    const sentence = fill(Number.isNaN(now) ? text.loss_nan : text.loss_inf, { step: integer(losses.step[from]) });
+    return first < from ? [sentence, fill(text.loss_gap, { step: integer(losses.step[first]) })] : [sentence];
+  }
+
+  #compared(slots) {
+    const { text } = this.view;
+    const sentences = [];
+    const checked = each(slots, ({ validation }) => (
+      validation.length ? lossText(validation.values.loss.at(-1), text) : null));
+    if (checked) sentences.push(fill(text.loss_each_checked, { list: checked }));
+    else {
+      sentences.push(fill(text.loss_each, {
+        list: each(slots, ({ losses }) => (losses.length ? lossText(losses.values.loss.at(-1), text) : null)) }));
+    }
+    const solved = each(slots, ({ run }) => (
+      run?.solved_at == null ? null : fill(text.at_step, { step: integer(run.solved_at) })));
+    if (solved) sentences.push(fill(text.loss_each_solved, { list: solved }));
+    for (const { losses, letter } of slots) {
+      if (losses.length && !Number.isFinite(losses.values.loss.at(-1))) {
+        sentences.push(`${letter}: ${this.#broken(losses)[0]}`);
+      }
+    }
+    for (const { run, letter } of slots) {
+      if (run?.repeats?.runs) sentences.push(this.#repeats(run.repeats, "loss_repeated_of", letter));
+    }
+    return sentences;
   }
 }

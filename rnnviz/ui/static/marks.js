@@ -1,49 +1,172 @@
-// What is drawn on a line chart besides its lines: named levels, and the places where a number is missing.
+// What is drawn on a chart besides its lines, with any pen: named levels, letters at the ends of lines, changes of
+// a setting, and the places where a number is missing.
 
-/** A line across the plot with its name on it. side: where the name stands. */
-export function namedLine(plot, theme, value, label, side) {
-  const { ctx, bbox } = plot;
-  const ratio = devicePixelRatio;
-  const y = Math.round(plot.valToPos(value, "y", true)) + 0.5;
-  if (!(y >= bbox.top && y <= bbox.top + bbox.height)) return;
-  ctx.save();
-  ctx.strokeStyle = theme.muted;
-  ctx.lineWidth = ratio;
-  ctx.setLineDash([5 * ratio, 4 * ratio]);
-  ctx.beginPath();
-  ctx.moveTo(bbox.left, y);
-  ctx.lineTo(bbox.left + bbox.width, y);
-  ctx.stroke();
-  ctx.restore();
+import { fade } from "./theme.js";
+import { sizes } from "./plot.js";
+
+export const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "ring"];
+
+/** Points of a shape of the given radius around the origin; circles are drawn as such. */
+export function outline(shape, r) {
+  const s = r * 0.9;
+  const arm = r * 0.38;
+  return {
+    square: [[-s, -s], [s, -s], [s, s], [-s, s]],
+    triangle: [[0, -r * 1.15], [r * 1.1, r * 0.85], [-r * 1.1, r * 0.85]],
+    diamond: [[0, -r * 1.25], [r * 1.25, 0], [0, r * 1.25], [-r * 1.25, 0]],
+    cross: [[-arm, -r], [arm, -r], [arm, -arm], [r, -arm], [r, arm], [arm, arm], [arm, r], [-arm, r], [-arm, arm],
+      [-r, arm], [-r, -arm], [-arm, -arm]],
+  }[shape] ?? null;
+}
+
+export function drawShape(pen, shape, x, y, r, color, background) {
+  const points = outline(shape, r);
+  const ring = outline(shape, r + 1.5);
+  const moved = (list) => list.map(([a, b]) => [x + a, y + b]);
+  if (points) {
+    pen.polygon(moved(ring), { fill: background });
+    pen.polygon(moved(points), { fill: color });
+    return;
+  }
+  pen.circles([x], [y], r + 1.5, background);
+  pen.circles([x], [y], r, color);
+  if (shape === "ring") pen.circles([x], [y], r * 0.45, background);
+}
+
+/** White or black, whichever is easier to read on a colour given as #rrggbb. */
+export function inkOn(color) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16) / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.3 ? "#101216" : "#ffffff";
+}
+
+/** A letter on its twin's colour. */
+export function chip(pen, letter, x, y, color, { size, background }) {
+  const side = size + 4;
+  pen.rect(x - side / 2 - 1, y - side / 2 - 1, side + 2, side + 2, { fill: background, radius: 4 });
+  pen.rect(x - side / 2, y - side / 2, side, side, { fill: color, radius: 3 });
+  pen.text(letter, x, y, { size: size - 1, weight: 700, align: "center", baseline: "middle", fill: inkOn(color) });
+}
+
+/** Marks at the ends of lines, moved apart where they would cover each other. ends: [{x, y, color, letter | shape}] */
+export function lineEnds(pen, plot, ends) {
+  const { theme } = plot.view;
+  const { k, letters } = sizes(plot.view);
+  const { left, top, width, height } = plot.box;
+  const reach = 8.5 * k;
+  const most = plot.width - reach;
+  const placed = ends.map((end) => ({ ...end, x: Math.min(Math.max(left, end.x) + (end.letter ? 10 : 3) * k, most) }))
+    .sort((a, b) => a.y - b.y);
+  const apart = 2 * reach - 1;
+  const near = (a, b) => Math.abs(a.x - b.x) < apart;
+  for (let round = 0; round < 8; round += 1) {
+    for (let i = 1; i < placed.length; i += 1) {
+      const [a, b] = [placed[i - 1], placed[i]];
+      const missing = apart - (b.y - a.y);
+      if (missing <= 0 || !near(a, b) || !a.letter || !b.letter) continue;
+      a.y -= missing / 2;
+      b.y += missing / 2;
+    }
+    for (const end of placed) {
+      end.y = Math.min(Math.max(end.y, top + (end.letter ? reach - 4 : 0)), top + height - (end.letter ? reach - 2 : 0));
+    }
+  }
+  for (const { x, y, color, letter, shape } of placed) {
+    if (letter) chip(pen, letter, x, y, color, { size: letters + 1, background: theme.background });
+    else drawShape(pen, shape, x, y, 3.4 * k, color, theme.background);
+  }
+}
+
+/** Lines of text at the top of a chart in which names find a place beside each other. */
+export class Rows {
+  constructor(count, size) {
+    this.height = size * 1.35;
+    this.taken = Array.from({ length: count }, () => []);
+  }
+
+  /** Where the text of a line begins, from the top of the chart. */
+  at(line) {
+    return 2 + line * this.height;
+  }
+
+  /** Index of the first line with room from `from` to `to`, or -1. */
+  take(from, to) {
+    const line = this.taken.findIndex((spans) => spans.every(([a, b]) => to + 6 < a || from > b + 6));
+    if (line >= 0) this.taken[line].push([from, to]);
+    return line;
+  }
+
+  /** Keeps a box free for other words; y counts from the top of the chart. */
+  keep(from, to, y, height) {
+    this.taken.forEach((spans, line) => {
+      if (this.at(line) < y + height && this.at(line) + this.height > y) spans.push([from, to]);
+    });
+  }
+}
+
+/** A line across the chart; what it returns writes its name, once the curves are there. side: where the name stands. */
+export function level(pen, plot, { value, label, side, color }, rows) {
+  const { theme } = plot.view;
+  const { letters, thin } = sizes(plot.view);
+  const { left, top, width, height } = plot.box;
+  const y = Math.round(plot.py(value)) + 0.5;
+  if (!(y >= top - 1 && y <= top + height + 1)) return () => {};
+  pen.segment(left, y, left + width, y, { stroke: color ?? theme.muted, width: thin, dash: [5, 4] });
+  if (!label) return () => {};
+  const above = y - top > letters * 1.6;
+  const words = pen.fitted(label, width - 8, letters);
+  const wide = pen.measure(words, letters);
+  const x = side === "right" ? left + width - 2 : left + 4;
+  rows?.keep(side === "right" ? x - wide : x, side === "right" ? x : x + wide, y - top - (above ? letters * 1.5 : 0),
+    letters * 1.5);
   return () => {
-    if (!label) return;
-    ctx.save();
-    ctx.font = `${11 * ratio}px ${theme.font}`;
-    ctx.textAlign = side;
-    const above = y - bbox.top > 17 * ratio;
-    ctx.textBaseline = above ? "bottom" : "top";
-    label = fitted(ctx, label, bbox.width - 8 * ratio);
-    const x = side === "right" ? bbox.left + bbox.width - 2 * ratio : bbox.left + 4 * ratio;
-    haloText(ctx, theme, label, x, y + (above ? -3 : 4) * ratio);
-    ctx.restore();
+    pen.text(words, x, y + (above ? -3 : 4), { size: letters, align: side, baseline: above ? "bottom" : "top",
+      fill: fade(theme.text, 0.78), halo: theme.background });
   };
 }
 
-function fitted(ctx, text, width) {
-  if (ctx.measureText(text).width <= width) return text;
-  let length = text.length;
-  while (length > 1 && ctx.measureText(`${text.slice(0, length)}…`).width > width) length -= 1;
-  return `${text.slice(0, length).trimEnd()}…`;
+/** Changes of a setting in mid-run, those that all twins share as one. -> [{step, label, slot | null}] */
+export function changesOf(slots) {
+  const told = slots.filter((slot) => slot.run);
+  const all = new Map();
+  for (const slot of told) {
+    for (const { step, label } of slot.run.changes ?? []) {
+      const key = JSON.stringify([step, label]);
+      all.set(key, [...(all.get(key) ?? []), slot]);
+    }
+  }
+  return [...all].flatMap(([key, owners]) => {
+    const [step, label] = JSON.parse(key);
+    if (owners.length === told.length) return [{ step, label, slot: null }];
+    return owners.map((slot) => ({ step, label, slot }));
+  }).sort((a, b) => a.step - b.step);
 }
 
-/** Text that stays readable on top of a line. */
-function haloText(ctx, theme, text, x, y) {
-  ctx.lineJoin = "round";
-  ctx.lineWidth = 4 * devicePixelRatio;
-  ctx.strokeStyle = theme.background;
-  ctx.strokeText(text, x, y);
-  ctx.fillStyle = theme.muted;
-  ctx.fillText(text, x, y);
+/** A thin line at each change, and what writes their names. `light` is for the dark ground of the heat map. */
+export function drawChanges(pen, plot, slots, rows, light = false) {
+  const { theme } = plot.view;
+  const { letters, thin } = sizes(plot.view);
+  const { left, top, width, height } = plot.box;
+  const found = changesOf(slots).map((change) => ({ ...change, x: Math.round(plot.px(change.step)) + 0.5 }))
+    .filter(({ x }) => x >= left && x <= left + width);
+  for (const { x, slot } of found) {
+    if (light) pen.segment(x, top, x, top + height, { stroke: "#000000", width: 3 * thin, alpha: 0.35 });
+    const color = light ? "#ffffff" : slot && slots.length > 1 ? slot.color(theme) : theme.text;
+    pen.segment(x, top, x, top + height, { stroke: color, width: 1.2 * thin, dash: [2, 2], alpha: 0.85 });
+  }
+  return () => {
+    for (const { x, label, slot } of found) {
+      const words = slot && slots.length > 1 && slot.letter ? `${slot.letter}: ${label}` : label;
+      const wide = pen.measure(words, letters, 500);
+      const right = x + 4 + wide <= left + width;
+      const from = right ? x + 4 : Math.max(left, x - 4 - wide);
+      if (!right && x - 4 - wide < left) continue; // the line alone says that there was a change
+      const line = rows.take(from, from + wide);
+      if (line < 0) continue;
+      pen.text(words, from, top + rows.at(line), { size: letters, weight: 500, baseline: "top",
+        fill: light ? "#ffffff" : theme.text, halo: light ? "rgba(16, 18, 22, 0.5)" : theme.background });
+    }
+  };
 }
 
 /** Runs of rows without a drawable value: [{kind: "nan"|"inf"|"zero", from, to}] with indices. */
@@ -61,51 +184,26 @@ function gaps(values) {
 }
 
 /** Marks the gaps over the full height, so that a missing line cannot be taken for a small value. */
-export function markGaps(plot, theme, steps, values, text) {
-  const { ctx, bbox } = plot;
-  const ratio = devicePixelRatio;
-  const ends = [-Infinity, -Infinity, -Infinity]; // right end of the names in each of three lines
+export function drawGaps(pen, plot, { x: steps, y: values, letter }, rows) {
+  const { theme, text } = plot.view;
+  const { letters } = sizes(plot.view);
+  const { left: low, top, width: all, height } = plot.box;
   for (const { kind, from, to } of gaps(values)) {
-    const at = (i) => plot.valToPos(steps[Math.min(Math.max(i, 0), steps.length - 1)], "x", true);
+    const at = (i) => plot.px(steps[Math.min(Math.max(i, 0), steps.length - 1)]);
     const center = (at(from) + at(to)) / 2;
-    const width = Math.max(4 * ratio, at(to + 1) - at(from - 1));
-    const left = Math.max(bbox.left, center - width / 2);
-    const right = Math.min(bbox.left + bbox.width, center + width / 2);
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(left, bbox.top, right - left, bbox.height);
-    ctx.clip();
-    ctx.globalAlpha = kind === "nan" ? 0.3 : 0.22;
-    ctx.fillStyle = ctx.strokeStyle = { nan: theme.text, inf: theme.inf, zero: theme.faint }[kind];
-    if (kind === "nan") {
-      ctx.lineWidth = 1.5 * ratio;
-      ctx.setLineDash([]); // uPlot leaves the last series' dashes behind
-      ctx.beginPath();
-      for (let x = left - bbox.height; x < right; x += 6 * ratio) {
-        ctx.moveTo(x, bbox.top + bbox.height);
-        ctx.lineTo(x + bbox.height, bbox.top);
-      }
-      ctx.stroke();
-    } else {
-      ctx.fillRect(left, bbox.top, right - left, bbox.height);
+    const wide = Math.max(4, at(to + 1) - at(from - 1));
+    const left = Math.max(low, center - wide / 2);
+    const right = Math.min(low + all, center + wide / 2);
+    if (kind === "nan") pen.hatch(left, top, right - left, height, { stroke: theme.text, alpha: 0.3 });
+    else {
+      pen.rect(left, top, right - left, height, { fill: kind === "inf" ? theme.inf : theme.faint, alpha: 0.22 });
     }
-    ctx.restore();
-    ctx.save();
-    ctx.font = `600 ${11 * ratio}px ${theme.font}`;
-    const half = ctx.measureText(text[kind]).width / 2;
-    const x = Math.min(Math.max((left + right) / 2, bbox.left + half), bbox.left + bbox.width - half);
-    const line = ends.findIndex((end) => x - half > end);
-    if (line >= 0) { // gaps in a crowd are named where there is room
-      ctx.textAlign = "center";
-      ctx.textBaseline = "top";
-      haloText(ctx, theme, text[kind], x, bbox.top + (3 + 14 * line) * ratio);
-      ends[line] = x + half + 4 * ratio;
-    }
-    ctx.restore();
+    const words = letter ? `${letter}: ${text[kind]}` : text[kind];
+    const half = pen.measure(words, letters, 600) / 2;
+    const x = Math.min(Math.max((left + right) / 2, low + half), low + all - half);
+    const line = rows.take(x - half, x + half);
+    if (line < 0) continue; // gaps in a crowd are named where there is room
+    pen.text(words, x, top + rows.at(line),
+      { size: letters, weight: 600, align: "center", baseline: "top", fill: theme.muted, halo: theme.background });
   }
-}
-
-/** Values for uPlot: null where a log axis has no place for them. */
-export function drawable(values) {
-  return values.map((y) => (y > 0 && y < Infinity ? y : null));
 }

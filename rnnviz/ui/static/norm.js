@@ -1,118 +1,133 @@
 // The size of the gradient, before and after clipping.
 
-import { decades, fill, gradient, integer, percent, write } from "./format.js";
-import { drawable, markGaps } from "./marks.js";
-import { fade, runColor } from "./theme.js";
-import { LinePane, extent } from "./lines.js";
-import { uPlot } from "./chart.js";
+import { LinePane, twinCurves } from "./lines.js";
+import { each, fill, gradient, integer, percent, write } from "./format.js";
+import { fade } from "./theme.js";
+
+/** A run whose clipping was switched off on the way still shows the clipped part. */
+const clips = ({ run, norms }) => (
+  Boolean(run && run.clip.mode !== "none") || norms.values.threshold.some((y) => y > 0));
 
 export class NormPane extends LinePane {
-  constructor(parent, hover) {
-    super("norm", parent, hover, true);
+  constructor(parent, hooks) {
+    super("norm", parent, hooks, "decades");
   }
 
-  labels(ticks) {
-    return decades(ticks);
-  }
-
-  #largest(run) {
-    return run?.clip.measure === "largest element";
-  }
-
-  /** A run whose clipping was switched off on the way still shows the clipped part. */
-  #clips({ run, norms }) {
-    return Boolean(run && run.clip.mode !== "none") || norms.values.threshold.some((y) => y > 0);
-  }
-
-  words(view) {
-    const { text, run, theme } = view;
-    const largest = this.#largest(run);
-    const clips = this.#clips(view);
-    this.clipped = clips;
+  words() {
+    const { text, slots, theme } = this.view;
+    const run = slots.find((slot) => slot.run)?.run;
+    const largest = slots.some((slot) => slot.run?.clip.largest);
+    this.clipped = slots.some(clips);
     const title = largest ? text.norm_title_largest : text.norm_title;
     write(this.title, title);
     write(this.axis, largest ? text.norm_axis_largest : text.norm_axis);
     write(this.xAxis, text.training_step);
-    const help = !run || run.clip.mode === "norm" ? text.norm_help
-      : run.clip.mode === "value" ? text.norm_help_value : text.norm_help_none;
+    const help = !run || run.clip.mode === "none" && !this.clipped ? text.norm_help_none
+      : largest ? text.norm_help_value : text.norm_help;
     const scope = run?.clip.scope ? fill(text.norm_scope, { scope: run.clip.scope }) : "";
-    this.setHelp(text, title, `${help} ${scope}`.trim());
-    const color = runColor(run, theme);
-    this.setLegend(clips || !run ? [
+    this.setHelp(text, title, `${run ? help : text.norm_help} ${scope}`.trim());
+    const dash = { key: "threshold", kind: "dash", color: theme.text, label: text.norm_threshold };
+    if (slots.length > 1) {
+      this.setLegend([
+        { kind: "faint", color: theme.text, label: this.clipped ? text.norm_before : text.norm_only },
+        { kind: "line", color: theme.text, label: text.trend },
+        ...(this.clipped ? [{ ...dash, key: undefined }] : []),
+        ...slots.map((slot, i) => ({ key: `slot${i}`, kind: "chip", slot })),
+      ]);
+      return;
+    }
+    const color = slots[0].color(theme);
+    this.setLegend(this.clipped || !run ? [
       { key: "before", kind: "line", color, label: text.norm_before },
       { key: "after", kind: "line", color: theme.after, label: text.norm_after },
-      { key: "threshold", kind: "dash", color: theme.text, label: text.norm_threshold },
+      dash,
     ] : [{ key: "before", kind: "line", color, label: text.norm_only }]);
   }
 
-  series(view) {
-    const line = { width: 1, pxAlign: 0, points: { show: false } };
-    return [
-      { ...line, stroke: () => view.theme.after },
-      { ...line, stroke: () => runColor(view.run, view.theme) },
-      {
-        ...line,
-        stroke: () => fade(view.theme.text, 0.85),
-        width: 1.2,
-        dash: [4, 4],
-        paths: uPlot.paths.stepped({ align: 1 }),
-      },
-    ];
-  }
-
-  draw(view) {
-    const { norms } = view;
-    const { before, after, threshold } = norms.values;
-    const clips = this.#clips(view);
-    if (clips !== this.clipped) this.words(view);
-    const [low, high] = extent(before, ...(clips ? [after, threshold] : []));
-    const none = norms.length ? before.map(() => null) : [null];
-    this.feed(low, high, norms.length
-      ? [norms.step, clips ? drawable(after) : none, drawable(before), clips ? drawable(threshold) : none]
-      : [[0], none, none, none]);
-  }
-
-  below() {}
-
-  above() {
-    const { theme, norms, text } = this.view;
-    if (norms.length) markGaps(this.plot, theme, norms.step, norms.values.before, text);
+  scene(slots) {
+    if (this.clipped !== slots.some(clips)) this.words();
+    const { theme } = this.view;
+    const many = slots.length > 1;
+    const curves = [];
+    for (const slot of slots) {
+      const { step, values: { before, after } } = slot.norms;
+      // Twins would hide each other behind eight lines: what clipping leaves is the lower of norm and threshold.
+      if (!many && clips(slot)) curves.push({ x: step, y: after, color: theme.after });
+      if (many) curves.push(...twinCurves(slot, step, before, this.view));
+      else curves.push({ x: step, y: before, color: slot.color(theme) });
+    }
+    curves.sort((a, b) => Number(b.behind ?? false) - Number(a.behind ?? false));
+    const thresholds = slots.map(({ norms }) => norms).filter(({ values }) => values.threshold.some((y) => y > 0));
+    const common = new Set(thresholds.map(({ values }) => values.threshold.at(-1))).size === 1;
+    slots.filter(({ norms }) => thresholds.includes(norms)).forEach((slot, i) => {
+      if (many && common && i > 0) return;
+      const { step, values: { threshold } } = slot.norms;
+      curves.push({ x: step, y: threshold, color: many && !common ? slot.color(theme) : fade(theme.text, 0.85),
+        dash: [4, 4], stepped: true, hover: false });
+    });
+    return { slots, curves, gaps: slots.map(({ norms, letter }) => (
+      { x: norms.step, y: norms.values.before, letter: many ? letter : "" })) };
   }
 
   readout(step) {
-    const { norms, text } = this.view;
-    const i = step === null ? norms.length - 1 : norms.nearest(step);
-    for (const [key, node] of Object.entries(this.values)) {
-      const y = i < 0 ? NaN : norms.values[key][i];
-      write(node, i < 0 ? "" : key === "threshold" && Number.isNaN(y) ? "–" : gradient(y, text));
+    const { slots, text } = this.view;
+    const at = ({ norms }) => (step === null ? norms.length - 1 : norms.nearest(step));
+    if (slots.length === 1) {
+      const [{ norms }] = slots;
+      const i = at(slots[0]);
+      for (const [key, node] of Object.entries(this.values)) {
+        const y = i < 0 ? NaN : norms.values[key][i];
+        write(node, i < 0 ? "" : key === "threshold" && Number.isNaN(y) ? "–" : gradient(y, text));
+      }
+    } else {
+      slots.forEach((slot, i) => {
+        const { before } = slot.norms.values;
+        const j = at(slot);
+        const pair = j < 0 ? [] : [gradient(before[j], text)];
+        write(this.values[`slot${i}`], pair[0] ?? "");
+      });
     }
-    write(this.at, i < 0 ? "" : fill(text.at_step, { step: integer(norms.step[i]) }));
+    const steps = slots.map((slot) => slot.norms.step[at(slot)]).filter((one) => one !== undefined);
+    const shown = step === null ? Math.max(...steps) : steps.find((one) => Math.abs(one - step) < 1) ?? steps[0];
+    write(this.at, steps.length ? fill(text.at_step, { step: integer(shown) }) : "");
   }
 
   caption() {
-    const { norms, text, run } = this.view;
-    if (!norms.length) {
-      this.setCaption([text.norm_waiting]);
-      return;
-    }
+    const { slots, text } = this.view;
+    if (!slots.some((slot) => slot.norms.length)) this.setCaption([text.norm_waiting]);
+    else if (slots.length === 1) this.setCaption(this.#one(slots[0]));
+    else this.setCaption(this.#compared(slots));
+  }
+
+  #one(slot) {
+    const { norms, run } = slot;
+    const { text } = this.view;
     const { before, after, threshold } = norms.values;
     const n = norms.length - 1;
-    const step = integer(norms.last);
     const sentences = [];
-    if (run && this.#clips(this.view)) {
+    if (run && !run.film && clips(slot)) {
       sentences.push(run.clipped_steps > 0
         ? fill(text.norm_clipped, {
           share: percent(run.clipped_share), clipped: integer(run.clipped_steps), made: integer(run.made_steps) })
         : text.norm_never);
     }
     const template = Number.isNaN(threshold[n]) ? text.norm_now_none
-      : this.#largest(run) ? text.norm_now_largest : text.norm_now;
-    sentences.push(fill(template, { step, before: gradient(before[n], text), after: gradient(after[n], text) }));
+      : run?.clip.largest ? text.norm_now_largest : text.norm_now;
+    sentences.push(fill(template,
+      { step: integer(norms.last), before: gradient(before[n], text), after: gradient(after[n], text) }));
     const first = before.findIndex((y) => !Number.isFinite(y));
     if (first >= 0 && first < n) {
       const kind = Number.isNaN(before[first]) ? text.nan : text.inf;
       sentences.push(fill(text.norm_gap, { kind, step: integer(norms.step[first]) }));
     }
-    this.setCaption(sentences);
+    return sentences;
+  }
+
+  #compared(slots) {
+    const { text } = this.view;
+    const now = each(slots, ({ norms }) => (norms.length ? gradient(norms.values.before.at(-1), text) : null));
+    const shares = each(slots, (slot) => (
+      slot.run && !slot.run.film && slot.norms.length && clips(slot) ? percent(slot.run.clipped_share) : null));
+    return [shares ? fill(text.norm_each_clipped, { list: shares }) : "", fill(text.norm_each, { list: now })];
   }
 }

@@ -122,6 +122,7 @@ export class Columns {
   clear() {
     this.step = [];
     this.codes = [];
+    this.generation = (this.generation ?? 0) + 1; // whoever has painted the old columns paints anew
     this.rows = 0;
     this.gap = 0; // least distance of two kept columns; only the newest may be closer
     this.low = Infinity; // smallest and largest finite code seen
@@ -185,7 +186,7 @@ export class Columns {
   }
 }
 
-function nearest(steps, step) {
+export function nearest(steps, step) {
   let low = 0;
   let high = steps.length - 1;
   if (high < 0) return -1;

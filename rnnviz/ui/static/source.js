@@ -1,4 +1,4 @@
-// Where a run's numbers come from: its stream, or the windows that the page sends where no stream works.
+// Where the runs' numbers come from: their stream, or the windows that the page sends where no stream works.
 
 import { Stream } from "./stream.js";
 import { fromBase64, safetensors } from "./decode.js";
@@ -11,67 +11,96 @@ const NOTICE_AFTER = 1500; // ms; a connection that a server renews at once is n
 /** Whether the run will never move again by itself. */
 export const ended = (run) => FINAL.has(run?.state);
 
+/** What is known of a slot's run; while its film is shown, `slot.run` tells the film's story. */
+const known = (slot) => slot.final ?? slot.run;
+
 export class Source {
   /**
-   * view: the shared state {run, losses, ...}
-   * sink: run(summary, known), chunk(arrays), clear(), forget(), notice(name of a template or ""), tell(name, value)
+   * slots(): the slots on the page
+   * sink: run(slot, summary, known), chunk(slot, arrays), clear(slot), notice(name of a template or ""),
+   *   tell(name, value), finished()
    */
-  constructor(view, sink) {
-    this.view = view;
+  constructor(slots, sink) {
+    this.slots = slots;
     this.sink = sink;
     this.stream = null;
     this.address = null; // the stream asked for, also when it is closed again
-    this.streamed = false; // this stream has told its run: what the page says about it is older
-    this.finished = false; // closed because the run had ended
+    this.streamed = new Set(); // runs that this stream has told: what the page says about them is older
+    this.finished = false; // closed because all runs had ended
     this.unreachable = false;
     this.reported = false; // the page has been told so
-    this.told = "null"; // the run as the page last told it
-    this.window = null; // the last one, as it came
+    this.told = new Map(); // the runs as the page last told them
+    this.windows = new Map(); // the last ones, as they came
+    this.ids = "";
   }
 
   get connecting() {
     return this.address !== null && !this.unreachable;
   }
 
-  /** Takes in what the page says after each run of its script; the window is a chunk as base64. */
-  update(stream, run, window) {
-    const told = JSON.stringify(run);
-    const continued = told !== this.told && run && !ended(run) && this.finished;
-    this.told = told;
-    if (stream !== this.address || (stream && continued)) this.#change(stream, run);
-    this.#page(run, stream, window);
+  #slot(id) {
+    return this.slots().find((slot) => slot.id === id);
   }
 
-  #change(stream, run) {
-    const same = run && run.id === this.view.run?.id;
+  #followed() {
+    return this.slots().filter((slot) => slot.id !== null);
+  }
+
+  #allEnded() {
+    const followed = this.#followed();
+    return followed.length > 0 && followed.every((slot) => ended(known(slot)));
+  }
+
+  /** Takes in what the page says after each run of its script; a window is a chunk as base64. */
+  update(stream, runs, windows) {
+    const ids = JSON.stringify(this.#followed().map((slot) => slot.id));
+    const same = ids === this.ids;
+    this.ids = ids;
+    let continued = false;
+    for (const run of runs) {
+      const told = JSON.stringify(run);
+      continued ||= told !== this.told.get(run.id) && !ended(run) && this.finished;
+      this.told.set(run.id, told);
+    }
+    if (stream !== this.address || (stream && continued)) this.#change(stream, same);
+    for (const run of runs) this.#told(run, stream, windows[run.id] ?? null);
+    for (const [id, window] of Object.entries(windows)) this.#window(id, stream, window);
+  }
+
+  #change(stream, same) {
     this.close();
-    // A page that gives the stream up because it was told to still speaks of the same run.
+    // A page that gives the stream up because it was told to still speaks of the same runs.
     if (stream !== null || !same) this.unreachable = false;
     this.address = stream;
-    this.streamed = false;
+    this.streamed.clear();
     this.finished = false;
-    this.window = null;
+    this.windows.clear();
     if (!this.unreachable) this.sink.notice("");
-    if (!same) this.sink.forget();
     if (stream) this.#connect(stream);
   }
 
   #connect(stream) {
-    this.stream = new Stream(stream, () => this.view.losses.last, {
+    this.stream = new Stream(stream, (id) => this.#slot(id)?.received ?? -Infinity, {
       run: (run) => {
-        this.streamed = true;
-        this.sink.run(run, false);
+        const slot = this.#slot(run.id);
+        if (!slot) return;
+        this.streamed.add(run.id);
+        this.sink.run(slot, run, false);
         this.#mayEnd();
       },
-      chunk: (arrays) => {
-        this.sink.chunk(arrays);
+      chunk: (id, arrays) => {
+        const slot = this.#slot(id);
+        if (slot) this.sink.chunk(slot, arrays);
         this.#mayEnd();
       },
-      reset: () => this.sink.clear(),
+      reset: (id) => {
+        const slot = this.#slot(id);
+        if (slot) this.sink.clear(slot);
+      },
       connected: (yes) => this.#connected(yes),
       unreachable: () => {
         this.stream = null;
-        this.streamed = false;
+        this.streamed.clear();
         this.unreachable = true;
         this.reported = true;
         clearTimeout(this.noticeTimer);
@@ -82,7 +111,7 @@ export class Source {
   }
 
   #connected(yes) {
-    if (!yes && ended(this.view.run) && !this.#owed()) {
+    if (!yes && this.#allEnded() && !this.#owed() && !this.#repeating()) {
       this.#finish(); // the server has said everything and closed
       return;
     }
@@ -101,42 +130,57 @@ export class Source {
 
   /** Steps are counted from 0: the last of n is n - 1. */
   #owed() {
-    return this.view.losses.last < this.view.run.step - 1;
+    return this.#followed().some((slot) => slot.received < known(slot).step - 1);
   }
 
-  /** After a final state the connection is closed as soon as the last chunk is there. */
+  /** Whether runs that repeat one of these with another seed are still under way: their spread will change. */
+  #repeating() {
+    return this.#followed().some(({ run }) => run?.repeats && run.repeats.ended < run.repeats.runs);
+  }
+
+  /** After all final states the connection is closed as soon as the last chunk is there. */
   #mayEnd() {
     clearTimeout(this.endTimer);
-    if (!this.stream || !ended(this.view.run)) {
+    if (!this.stream || !this.#allEnded() || this.#repeating()) {
       clearTimeout(this.owedTimer);
       this.owedTimer = 0;
       return;
     }
     this.owedTimer ||= setTimeout(() => this.#finish(), LAST_CHUNK_WITHIN); // not put off by connecting again
-    if (!this.#owed()) this.endTimer = setTimeout(() => this.#finish(), QUIET);
+    if (!this.#owed()) {
+      this.endTimer = setTimeout(() => this.#finish(), QUIET);
+      this.sink.complete();
+    }
   }
 
   #finish() {
     this.close();
     this.finished = true;
+    this.sink.complete();
   }
 
-  /** What the page itself sends: the run before the stream has spoken, and windows. */
-  #page(run, stream, window) {
-    // A page that sends windows has been told that no stream works; this one may still turn out to.
-    const alone = this.unreachable || stream === null || (window !== null && !this.streamed);
-    const older = this.streamed && !(this.finished && ended(run));
-    if (run && !older && this.told !== JSON.stringify(this.view.run)) {
-      if (this.view.run && this.view.run.id !== run.id) this.sink.forget();
-      this.sink.run(run, !alone);
-    }
-    if (!alone || !window || window === this.window) return;
-    this.window = window;
-    this.sink.notice(ended(run) ? "" : "fallback");
+  /** A page that sends windows has been told that no stream works; this one may still turn out to. */
+  #alone(id, stream, window) {
+    return this.unreachable || stream === null || (window !== null && !this.streamed.has(id));
+  }
+
+  /** What the page itself says of a run, before the stream has spoken. */
+  #told(run, stream, window) {
+    const slot = this.#slot(run.id);
+    const older = this.streamed.has(run.id) && !(this.finished && ended(run));
+    if (!slot || older || this.told.get(run.id) === JSON.stringify(slot.run)) return;
+    this.sink.run(slot, run, !this.#alone(run.id, stream, window));
+  }
+
+  #window(id, stream, window) {
+    const slot = this.#slot(id);
+    if (!slot || !window || window === this.windows.get(id) || !this.#alone(id, stream, window)) return;
+    this.windows.set(id, window);
+    this.sink.notice(stream === null && !this.unreachable || this.#allEnded() ? "" : "fallback");
     const arrays = safetensors(fromBase64(window));
-    const last = arrays.step?.[arrays.step.length - 1];
-    if (last < this.view.losses.last) this.sink.clear(); // the run was rewound since the last window
-    this.sink.chunk(arrays);
+    if (arrays.step?.at(-1) < slot.received) this.sink.clear(slot); // the run was rewound since the last window
+    this.sink.chunk(slot, arrays);
+    if (this.#allEnded()) this.sink.complete();
   }
 
   close() {

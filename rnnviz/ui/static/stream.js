@@ -1,5 +1,5 @@
-// The run's server-sent events. A connection that is cut is taken up again from the last step; one that
-// never works (a host that passes only Streamlit's own paths) is reported once, as unreachable.
+// The server-sent events of all runs on the page, over one connection. One that is cut is taken up again from the
+// last steps; one that never works (a host that passes only Streamlit's own paths) is reported once, as unreachable.
 
 import { fromBase64, safetensors } from "./decode.js";
 
@@ -10,7 +10,10 @@ const RETRY_FIRST = 500;
 const RETRY_LONGEST = 10000;
 
 export class Stream {
-  /** handlers: run(summary), chunk(arrays), reset(), connected(boolean), unreachable(); after() is the last step. */
+  /**
+   * handlers: run(summary), chunk(id, arrays), reset(id), connected(boolean), unreachable()
+   * after(id): the last step of a run that has been received, -Infinity when there is none
+   */
   constructor(url, after, handlers) {
     this.url = url;
     this.after = after;
@@ -30,8 +33,10 @@ export class Stream {
 
   #address() {
     const url = new URL(this.url, document.baseURI);
-    const after = this.after();
-    if (Number.isFinite(after)) url.searchParams.set("after", String(after));
+    const steps = url.searchParams.getAll("run").map((id) => this.after(id));
+    if (steps.some(Number.isFinite)) {
+      url.searchParams.set("after", steps.map((step) => (Number.isFinite(step) ? step : -1)).join(","));
+    }
     return url.href;
   }
 
@@ -46,8 +51,11 @@ export class Stream {
       if (!this.heard) this.#expect(FIRST_EVENT_WITHIN);
     });
     on("run", (event) => this.#receive(() => this.handlers.run(JSON.parse(event.data))));
-    on("chunk", (event) => this.#receive(() => this.handlers.chunk(safetensors(fromBase64(event.data)))));
-    on("reset", () => this.#receive(() => this.handlers.reset()));
+    on("chunk", (event) => this.#receive(() => {
+      const gap = event.data.indexOf(" ");
+      this.handlers.chunk(event.data.slice(0, gap), safetensors(fromBase64(event.data.slice(gap + 1))));
+    }));
+    on("reset", (event) => this.#receive(() => this.handlers.reset(event.data)));
     on("error", () => this.#failed(source));
   }
 

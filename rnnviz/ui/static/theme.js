@@ -12,9 +12,15 @@ function rgba(color) {
   return [r, g, b, a / 255];
 }
 
+const faded = new Map(); // asked for at every drawing, and a canvas is slow to read
+
 export function fade(color, alpha) {
-  const [r, g, b, a] = rgba(color);
-  return `rgba(${r}, ${g}, ${b}, ${Number((a * alpha).toFixed(3))})`;
+  const key = `${color}|${alpha}`;
+  if (!faded.has(key)) {
+    const [r, g, b, a] = rgba(color);
+    faded.set(key, `rgba(${r}, ${g}, ${b}, ${Number((a * alpha).toFixed(3))})`);
+  }
+  return faded.get(key);
 }
 
 export function readTheme(node) {
@@ -38,6 +44,7 @@ export function readTheme(node) {
     rule: fade(text, 0.28),
     after: fade(text, 0.5),
     accent: get("primary-color", "#ff4b4b"),
+    bad: get("red-text-color", dark ? "#ff6c6c" : "#bd4043"),
     // The three codes that are no norm: flat grey, flat red, black and white hatching. None of them
     // occurs on the viridis scale, and each differs from the others without its hue.
     zero: dark ? "#41454f" : "#d3d5db",
@@ -45,9 +52,4 @@ export function readTheme(node) {
     nan: ["#101216", "#f7f7f7"],
   };
   return { ...theme, signature: JSON.stringify(theme) };
-}
-
-/** The run's colour when it is one; a colour of the page otherwise. */
-export function runColor(run, theme) {
-  return /^#[0-9a-f]{6}$/i.test(run?.color ?? "") ? run.color : theme.accent;
 }

@@ -1,0 +1,508 @@
+"""Twins, the further panes, downloads and films in the live component. No test waits for a time to pass."""
+
+import base64
+import re
+import struct
+import tomllib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from rnnviz.ui.live_text import live_text
+from rnnviz.ui.standalone import THEMES, standalone_page
+from tests.browser.harness import Arrays, Feed, Server, sample, summary, synthetic
+from tests.browser.test_live_component import TWINS, Component, slots
+
+ALL = ["loss", "norm", "heat", "accuracy", "groups", "spectrum", "update", "sample"]
+SVG = "{http://www.w3.org/2000/svg}"
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def live(tab: Page, server: Server) -> Component:
+    return Component(tab, server)
+
+
+def twins(
+    server: Server, live: Component, count: int = 2, shown: int = 200, settings: Any = None, **data: Any
+) -> list[Feed]:
+    """So many runs, followed by the component; settings(i) are those of run i."""
+    feeds = []
+    for i, name in enumerate("abcd"[:count]):
+        feed = server.add(synthetic(name, seed=i, **(settings(i) if settings else {})))
+        feed.publish(shown)
+        feeds.append(feed)
+    live.follow(*[feed.name for feed in feeds], **data)
+    live.wait(steps=",".join([str(shown)] * count))
+    return feeds
+
+
+def saved(live: Component, pane: str, kind: str) -> bytes:
+    """A pane's download."""
+    live.page.locator(f".pane-{pane} .save").click()
+    with live.page.expect_download() as found:
+        live.page.locator(f".pane-{pane} .save-{kind}").click()
+    assert found.value.suggested_filename == f"rnnviz-{pane}.{kind}"
+    return Path(found.value.path()).read_bytes()
+
+
+def drawing(live: Component, pane: str) -> ET.Element:
+    return ET.fromstring(saved(live, pane, "svg"))
+
+
+def words(svg: ET.Element) -> list[str]:
+    return [node.text or "" for node in svg.iter(f"{SVG}text")]
+
+
+# Twins
+
+
+def test_twins_share_a_chart_and_differ_by_colour_and_letter(server: Server, live: Component) -> None:
+    twins(server, live, 4, settings=lambda i: {"color": TWINS[i]})
+    assert live.data("states") == ",".join(["running"] * 4)
+    assert live.page.locator(".pane-loss .figure").count() == 1
+    assert live.page.locator(".pane-heat .figure").count() == 4
+    for color in TWINS:
+        assert live.inked("loss", color) > 100
+    assert live.page.locator(".head .run-title").all_inner_texts() == [f"forget bias {i}" for i in range(4)]
+    assert live.page.locator(".head .chip").all_inner_texts() == list("ABCD")
+    live.says(".pane-loss .caption", "Validation loss now: A\xa0")
+    assert [words(drawing(live, "loss")).count(letter) for letter in "ABCD"] == [
+        2
+    ] * 4  # legend and line's end
+
+
+def test_twins_come_over_one_connection_and_go_on_where_each_was(server: Server, live: Component) -> None:
+    a, b = twins(server, live)
+    b.publish(260)
+    live.wait(steps="200,260")
+    assert live.page.evaluate("sources.length") == 1
+    a.drop()
+    assert b.wait(lambda f: len(f.requests) == 2)
+    assert (a.requests[1], b.requests[1]) == ((None, 200), (None, 260))
+    a.publish(300)
+    live.wait(steps="300,260", points="300,260")
+
+
+def test_a_reset_of_one_twin_leaves_the_other(server: Server, live: Component) -> None:
+    _, b = twins(server, live)
+    b.rewind(80)
+    live.wait(steps="200,80", points="200,80")
+
+
+def test_a_twin_that_joins_leaves_the_first_as_it_is(server: Server, live: Component) -> None:
+    (a,) = twins(server, live, 1)
+    live.page.evaluate("globalThis.before = [...live.shadow.querySelectorAll('canvas')]")
+    server.add(synthetic("b", seed=1)).publish(120)
+    live.follow("a", "b")
+    live.wait(steps="200,120")
+    assert a.requests == [(None, None), (200, None)]
+    assert live.page.evaluate("before.every(canvas => canvas.isConnected)")
+    live.follow("b")
+    live.wait(steps="120")
+    assert live.page.locator(".pane-heat .figure").count() == 1
+
+
+def test_twins_of_which_one_has_not_started(server: Server, live: Component) -> None:
+    server.add(synthetic("a")).publish(100)
+    both = [*slots("a", "b")]
+    both[1]["id"] = None
+    live.mount(stream="/live?run=a", slots=both)
+    live.wait(steps="100,0", states="running,")
+    assert live.page.locator(".head .run-title").all_inner_texts() == ["forget bias 0", "forget bias 1"]
+
+
+def test_one_colour_means_the_same_in_every_heat_map(server: Server, live: Component) -> None:
+    def level(value: float) -> Any:
+        def change(arrays: Arrays) -> None:
+            arrays["heat"][:] = value
+            arrays["heat"][0, 0] = 1e-6
+
+        return change
+
+    twins(server, live, shown=400, settings=lambda i: {"change": level([1e-3, 1.0][i])})
+    colors = live.page.evaluate("""[...live.shadow.querySelectorAll('.cells')].map(canvas => {
+        const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d');
+        copy.drawImage(canvas, 0, 0);
+        return [...copy.getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data.slice(0, 3)]; })""")
+    assert colors[1] == [0xFD, 0xE7, 0x25]
+    assert colors[0] != colors[1]
+    live.says(".pane-heat .caption", "A\xa01.0, B\xa01.0")
+
+
+def test_windows_of_twins_where_no_stream_works(server: Server, live: Component) -> None:
+    feeds = [server.add(synthetic(name)) for name in "ab"]
+    for feed, shown in zip(feeds, (100, 140), strict=True):
+        feed.publish(shown)
+    live.mount(
+        slots=slots("a", "b"),
+        runs=[feed.summary for feed in feeds],
+        windows={feed.name: base64.b64encode(feed.window(140)).decode() for feed in feeds},
+    )
+    live.wait(steps="100,140", states="running,running")
+
+
+def test_a_change_of_one_twin_is_told(server: Server, live: Component) -> None:
+    _, b = twins(server, live)
+    live.follow("a", "b", states={"a": "running", "b": "running"})
+    b.tell(state="paused")
+    live.wait(states="running,paused")
+    assert live.triggers() == [["state", "paused"]]
+    b.publish(400, state="finished")
+    live.wait(states="running,finished")
+    assert live.page.evaluate("sources[0].readyState") == 1  # the other one still runs
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_phone_has_no_horizontal_scroll(server: Server, live: Component, count: int) -> None:
+    live.page.set_viewport_size({"width": 390, "height": 844})
+    twins(server, live, count, panes=ALL, samples={name: sample() for name in "abcd"})
+    assert live.page.evaluate("document.documentElement.scrollWidth") <= 390
+    outside = live.page.evaluate("""[...live.shadow.querySelectorAll('.rnnviz-live *')].filter(node =>
+        node.getBoundingClientRect().right > 391 && getComputedStyle(node).display !== 'none'
+        && !node.closest('[popover]')).map(node => node.className)""")
+    assert outside == []
+
+
+# Panes
+
+
+def test_panes_come_and_go_without_the_others_being_built_anew(server: Server, live: Component) -> None:
+    twins(server, live, panes=["loss", "heat"])
+    live.page.evaluate("globalThis.before = [...live.shadow.querySelectorAll('canvas')]")
+    live.follow("a", "b", panes=["spectrum", "loss", "norm", "heat", "nonsense"])
+    live.until("live.shadow.querySelectorAll('.pane').length === 4")
+    assert live.page.evaluate("before.every(canvas => canvas.isConnected)")
+    order = "[...live.shadow.querySelectorAll('.pane h3')].map(node => node.textContent)"
+    titles = ["Stretch per time step", "Loss", "Gradient norm", "Gradient at each time step"]
+    assert live.page.evaluate(order) == titles
+    live.follow("a", "b", panes=["heat"])
+    live.until("live.shadow.querySelectorAll('.pane').length === 1")
+
+
+def test_every_pane_says_its_numbers(server: Server, live: Component) -> None:
+    def settle(arrays: Arrays) -> None:
+        arrays["grad_recurrent"][:] = 4.0
+        arrays["grad_input"][:] = 2.0
+        arrays["grad_output"][:] = 0.5
+        arrays["update"][:] = 0.02
+        arrays["weight"][:] = 10.0
+        arrays["spectrum"][:, -1] = [1.1, 1.5]
+        arrays["validation_accuracy"][:] = 0.25
+        arrays["prediction"][:] = 1.25
+
+    picture = sample()
+    twins(
+        server, live, 1, shown=400, panes=ALL, samples={"a": picture}, settings=lambda i: {"change": settle}
+    )
+    largest = "the gradient of the recurrent weights is the largest: 8.0 times that of the output layer."
+    live.says(".pane-groups .caption", largest)
+    live.says(".pane-update .caption", "2.00e-3 of the weights' length")
+    live.says(".pane-spectrum .caption", "spectral radius 1.10 and stretches at most 1.50-fold")
+    live.says(".pane-accuracy .caption", "25.0\xa0%")
+    live.says(".pane-sample .answers", "1.250")
+    live.says(".pane-sample .caption", picture["answer"])
+
+
+def test_arrays_that_a_run_does_not_have_are_no_obstacle(server: Server, live: Component) -> None:
+    def old(arrays: Arrays) -> None:
+        for name in ("grad_recurrent", "grad_input", "grad_output", "update", "weight", "saturated", "dead",
+                     "spectrum", "prediction", "prediction_step"):  # fmt: skip
+            del arrays[name]
+
+    twins(server, live, 2, panes=ALL, settings=lambda i: {"change": old})
+    for pane in ("groups", "update", "spectrum"):
+        live.says(f".pane-{pane} .caption", "This was not recorded in this run.")
+    live.says(".pane-sample .caption", "One sequence of the task appears here.")
+
+
+def test_a_spectrum_that_was_too_large_to_measure_is_said(server: Server, live: Component) -> None:
+    def none(arrays: Arrays) -> None:
+        arrays["spectrum"][:] = np.nan
+
+    twins(server, live, 1, panes=["spectrum"], settings=lambda i: {"change": none})
+    live.says(".pane-spectrum .caption", "not measured for states of more than 256 numbers")
+
+
+def test_a_task_without_accuracy_says_so(server: Server, live: Component) -> None:
+    twins(server, live, 1, panes=["accuracy"], settings=lambda i: {"accuracy": None})
+    live.says(".pane-accuracy .caption", "judged by its loss alone")
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "said"),
+    [("symbols", 4, "A A"), ("digits", 10, "0"), ("copying", 64 * 9, "of 64 steps right")],
+)
+def test_a_sample_stands_beside_its_answer(
+    server: Server, live: Component, kind: str, outputs: int, said: str
+) -> None:
+    given = sample(kind)
+    twins(server, live, 2, shown=400, panes=["sample"], samples={"a": given, "b": given},
+          settings=lambda i: {"outputs": outputs})  # fmt: skip
+    assert live.page.locator(".pane-sample .figure").count() == 1  # the same sequence is drawn once
+    live.says(".pane-sample .answers", said)
+    assert live.page.locator(".answer .chip").all_inner_texts() == ["A", "B"]
+    live.says(".pane-sample .caption", given["answer"])
+
+
+def test_samples_that_differ_are_drawn_side_by_side(server: Server, live: Component) -> None:
+    twins(server, live, 2, panes=["sample"], samples={"a": sample(), "b": sample("symbols")})
+    assert live.page.locator(".pane-sample .figure").count() == 2
+
+
+def test_the_floor_of_the_precision_is_stated(server: Server, live: Component) -> None:
+    (feed,) = twins(server, live, 1)
+    live.says(".pane-heat .help-box", "1.4e-45 is the smallest number there is")
+    feed.tell(precision="float64", sequence_steps=65)
+    live.says(".pane-heat .help-box", "4.9e-324 is the smallest number there is")
+
+
+def test_an_element_that_is_clipped_is_called_so(server: Server, live: Component) -> None:
+    clip = {"mode": "value", "measure": "anything", "scope": "all parameters", "largest": True}
+    (feed,) = twins(server, live, 1)
+    feed.tell(clip=clip)
+    live.says(".pane-norm h3", "Largest gradient element")
+
+
+# Diagnosis, changes, repeats
+
+
+def test_the_diagnosis_is_told_in_words_and_the_rest_behind_a_click(server: Server, live: Component) -> None:
+    first, second = (
+        {"level": level, "title": f"The {level} news.", "text": "In numbers: 3.1e-9.", "advice": "Try a GRU."}
+        for level in ("bad", "warn")
+    )
+    twins(server, live, settings=lambda i: {"diagnosis": [first, second] if i == 0 else []})
+    live.says(".finding-bad", "The bad news. In numbers: 3.1e-9. Try a GRU.")
+    assert live.page.locator(".finding").count() == 1
+    more = live.page.get_by_role("button", name="1 more")
+    more.focus()
+    live.page.keyboard.press("Enter")
+    live.says(".finding-warn", "The warn news.")
+    expect(live.page.get_by_role("button", name="Less")).to_be_focused()
+    assert live.page.locator(".finding-sign").first.get_attribute("aria-label") == "Something is wrong"
+
+
+def test_changes_in_mid_run_are_marked_on_every_pane(server: Server, live: Component) -> None:
+    change = [{"step": 100, "label": "learning rate 0.001"}]
+    twins(server, live, panes=ALL[:-1], settings=lambda i: {"changes": change if i == 0 else []})
+    for pane in ALL[:-1]:
+        said = words(drawing(live, pane))
+        # A chart of all twins names the twin; one of its own need not.
+        own = pane in ("heat", "groups", "spectrum")
+        assert said.count("learning rate 0.001" if own else "A: learning rate 0.001") == 1, pane
+
+
+def test_a_change_of_all_twins_is_marked_once(server: Server, live: Component) -> None:
+    change = [{"step": 100, "label": "threshold 0.5"}]
+    twins(server, live, settings=lambda i: {"changes": change})
+    assert words(drawing(live, "loss")).count("threshold 0.5") == 1
+
+
+def test_the_spread_over_seeds_is_drawn_and_told(server: Server, live: Component) -> None:
+    spread = {"runs": 5, "ended": 3, "solved": 2, "step": [40, 80, 120], "low": [0.1, 0.09, 0.05],
+              "middle": [0.16, 0.12, 0.1], "high": [0.3, None, 0.2]}  # fmt: skip
+    twins(server, live, settings=lambda i: {"repeats": spread if i == 1 else None})
+    live.says(".pane-loss .caption", "B over 5 seeds: 3 ended, 2 solved the task.")
+    svg = drawing(live, "loss")
+    bands = [node for node in svg.iter(f"{SVG}polygon") if node.get("fill") == TWINS[1]]
+    assert len(bands) == 1
+    assert len((bands[0].get("points") or "").split()) == 6
+
+
+# Crosshair
+
+
+def test_a_step_under_the_pointer_is_marked_everywhere(server: Server, live: Component) -> None:
+    panes = ["loss", "norm", "heat", "groups"]
+    twins(server, live, shown=400, panes=panes)
+    live.page.locator(".pane-norm .over").hover()
+    live.until("[...live.shadow.querySelectorAll('.hair-x')].every(hair => !hair.hidden)")
+    shares = live.page.evaluate(
+        """[...live.shadow.querySelectorAll('.over')].map(over => (over.querySelector('.hair-x')
+          .getBoundingClientRect().left - over.getBoundingClientRect().left) / over.clientWidth)"""
+    )
+    assert len(shares) == 6
+    assert shares == pytest.approx([0.5] * 6, abs=0.01)
+    live.page.mouse.move(2, 2)
+    live.until("[...live.shadow.querySelectorAll('.hair-x')].every(hair => hair.hidden)")
+
+
+@pytest.mark.parametrize("free", ["Escape", "click"])
+def test_a_click_holds_the_step_until_it_is_freed(server: Server, live: Component, free: str) -> None:
+    twins(server, live, shown=400)
+    over = live.page.locator(".pane-loss .over")
+    over.click()
+    live.until("live.shadow.querySelector('.rnnviz-live').dataset.pinned !== ''")
+    pinned = int(live.data("pinned"))
+    assert abs(pinned - 200) < 5
+    live.page.mouse.move(2, 2)
+    live.says(".pane-loss .at", f"step {pinned}")
+    if free == "Escape":
+        live.page.keyboard.press("Escape")
+    else:
+        over.click(position={"x": 20, "y": 20})
+    live.until("live.shadow.querySelector('.rnnviz-live').dataset.pinned === ''")
+    live.page.mouse.move(2, 2)
+    live.says(".pane-loss .at", "step 400")
+
+
+# Downloads
+
+
+@pytest.mark.parametrize("pane", ALL)
+def test_every_pane_can_be_kept_as_a_drawing(server: Server, live: Component, pane: str) -> None:
+    twins(server, live, shown=400, panes=ALL, samples={name: sample() for name in "ab"})
+    svg = drawing(live, pane)
+    said = words(svg)
+    assert live.page.locator(f".pane-{pane} h3").inner_text() in said
+    assert {"A", "B"} <= set(said) or pane == "sample"
+    assert "rgba" not in ET.tostring(svg, "unicode")  # a drawing program knows only plain colours
+    assert len(list(svg.iter(f"{SVG}image"))) == (2 if pane == "heat" else 0)
+
+
+def test_a_picture_is_twice_as_dense_as_the_drawing(server: Server, live: Component) -> None:
+    twins(server, live, shown=400)
+    svg, png = drawing(live, "heat"), saved(live, "heat", "png")
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    assert (width, height) == tuple(round(2 * float(svg.get(side) or 0)) for side in ("width", "height"))
+
+
+def test_names_in_a_drawing_are_never_markup(server: Server, live: Component) -> None:
+    nasty = "<script>alert('1')</script>&\"\x07"
+    twins(server, live, settings=lambda i: {"loss": summary()["loss"] | {"baseline_label": nasty}})
+    svg = drawing(live, "loss")
+    assert list(svg.iter(f"{SVG}script")) == []
+    assert any("<script>" in said for said in words(svg))
+
+
+# Large type
+
+
+def test_a_projector_gets_larger_letters(server: Server, live: Component) -> None:
+    twins(server, live)
+    small = {node.get("font-size") for node in drawing(live, "loss").iter(f"{SVG}text")}
+    live.follow("a", "b", large=True)
+    live.until("live.shadow.querySelector('.rnnviz-live.large')")
+    large = {node.get("font-size") for node in drawing(live, "loss").iter(f"{SVG}text")}
+    assert min(float(size or 0) for size in large) > min(float(size or 0) for size in small) * 1.3
+
+
+# Films
+
+
+def ended(server: Server, *ends: int) -> list[Feed]:
+    feeds = []
+    for name, end in zip("abcd", ends, strict=False):
+        feed = server.add(synthetic(name, changes=[{"step": 150, "label": "learning rate 0.001"}]))
+        feed.publish(end, state="finished", solved_at=200, step=end)
+        feeds.append(feed)
+    return feeds
+
+
+def test_an_ended_run_is_shown_as_a_film(server: Server, live: Component) -> None:
+    ended(server, 400, 300)
+    live.page.emulate_media(reduced_motion="no-preference")
+    live.follow("a", "b", replay=True)
+    live.wait(film="playing", states="replay,replay")
+    live.page.get_by_role("button", name="Pause the recording").click()
+    live.wait(film="paused")
+    slider = live.page.get_by_role("slider", name="Training step of the recording")
+    slider.fill("120")
+    live.wait(steps="120,120", points="120,120")
+    assert "learning rate 0.001" not in words(drawing(live, "loss"))
+    slider.fill("350")
+    live.wait(steps="350,300", states="replay,finished")
+    assert "learning rate 0.001" in words(drawing(live, "loss"))
+    slider.fill("60")  # and back
+    live.wait(steps="60,60", heatColumns="15,15")
+    live.page.get_by_role("button", name="Skip to the end").click()
+    live.wait(steps="400,300", states="finished,finished", points="400,300")
+    live.says(".head", "solved at step 200")
+
+
+def test_whoever_wants_little_motion_sees_the_end_first(server: Server, live: Component) -> None:
+    ended(server, 400)
+    live.page.emulate_media(reduced_motion="reduce")
+    live.follow("a", replay=True)
+    live.wait(film="paused", steps="400", states="finished")
+
+
+def test_a_film_plays_to_its_end(server: Server, tab: Page) -> None:
+    ended(server, 400)
+    tab.clock.install()
+    live = Component(tab, server)
+    live.follow("a", replay=True)
+    live.until("live.shadow.querySelector('.rnnviz-live')?.dataset.film === 'playing'")
+    tab.clock.run_for(13_000)
+    live.wait(film="paused", steps="400", states="finished")
+
+
+# The page of one file
+
+
+def standing_alone(server: Server, tmp_path: Path, title: str = "Which of the two?") -> Path:
+    feeds = ended(server, 400, 300)
+    windows = {feed.name: base64.b64encode(feed.window(1000)).decode() for feed in feeds}
+    page = standalone_page(
+        title, slots("a", "b"), [feed.summary for feed in feeds], windows, {"a": sample(), "b": sample()},
+        live_text(lambda sentence: sentence), ALL,
+    )  # fmt: skip
+    path = tmp_path / "replay.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_one_file_needs_no_server_and_no_network(
+    server: Server, browser: Browser, tmp_path: Path, scheme: Any
+) -> None:
+    path = standing_alone(server, tmp_path)
+    context = browser.new_context(offline=True, color_scheme=scheme, reduced_motion="no-preference")
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text))
+    page.on(
+        "request",
+        lambda r: errors.append(r.url) if not r.url.startswith(("file:", "data:", "blob:")) else None,
+    )
+    page.goto(path.as_uri())
+    expect(page.locator(".rnnviz-live[data-film=playing]")).to_be_visible()
+    page.get_by_role("button", name="Skip to the end").click()
+    expect(page.locator(".rnnviz-live[data-steps='400,300']")).to_be_visible()
+    expect(page.locator(".pane")).to_have_count(len(ALL))
+    expect(page.locator(".pane-loss .caption")).to_contain_text("Validation loss now: A")
+    page.locator(".pane-heat .save").click()
+    with page.expect_download() as found:
+        page.locator(".pane-heat .save-png").click()
+    assert Path(found.value.path()).stat().st_size > 5000
+    context.close()
+    assert errors == []
+
+
+def test_a_title_cannot_break_out_of_the_page(server: Server, browser: Browser, tmp_path: Path) -> None:
+    nasty = "</title></script><script>document.title = 'broken'</script>@data@"
+    path = standing_alone(server, tmp_path, nasty)
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    expect(page.locator("h1")).to_have_text(nasty)
+    expect(page).to_have_title(re.compile("@data@"))
+    page.close()
+
+
+def test_the_page_of_one_file_has_the_colours_of_the_app() -> None:
+    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())["theme"]
+    for theme, colors in THEMES.items():
+        for name, key in {
+            "primary-color": "primaryColor", "background-color": "backgroundColor", "text-color": "textColor",
+            "secondary-background-color": "secondaryBackgroundColor", "link-color": "linkColor",
+            "border-color": "borderColor",
+        }.items():  # fmt: skip
+            assert colors[name] == config[theme][key]
