@@ -5,10 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import learning, page, speed
+from . import learning, lessons, page, speed
 from .machine import describe
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"speed": speed.run, "learning": learning.run, "page": page.run}
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "speed": speed.run,
+    "learning": learning.run,
+    "page": page.run,
+    "lessons": lessons.run,
+}
 
 
 def main(names: list[str]) -> int:
