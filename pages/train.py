@@ -1,46 +1,78 @@
-"""Train: one network, live. Knobs at the side; loss, gradient norm and gradient through time beside them."""
+"""Train: up to four networks, live. Knobs at the side, loss, gradient norm and dL/dh_t beside them."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
 from rnnviz.runs.store import Run
 from rnnviz.tasks import TASKS
-from rnnviz.ui import link, services, steering
+from rnnviz.ui import link, script, services, steering
 from rnnviz.ui.knobs import fill, knobs
+from rnnviz.ui.lesson_parts import lesson_invitation, lesson_panel
 from rnnviz.ui.live import live
+from rnnviz.ui.sharing import share
 from rnnviz.ui.text import _
-from rnnviz.ui.train_parts import problem_list, task_card, verdict
+from rnnviz.ui.train_parts import (
+    pane_picker,
+    problem_list,
+    projector,
+    show_controls,
+    task_card,
+    verdict,
+    without_sidebar,
+)
+from rnnviz.ui.twin_parts import twin_strip
 
 store = services.store()
-if link.read(store):
+if link.read(store) or link.unfilled():
     fill(link.experiment())
-with st.sidebar:
-    link.take(knobs(link.experiment()))
+script.begin()
+steered = link.view().controls == "shown"
+if steered:
+    with st.sidebar:
+        twin_strip()
+        link.take(knobs(link.experiment()))
+else:
+    without_sidebar()
 link.write()
 
-experiment, run = link.experiment(), link.run(store)
+view, runs = link.view(), link.runs(store)
+if view.large:
+    projector()
 
-st.title(_("Train"), anchor=False)
-st.markdown(_(TASKS[experiment.task].question))
-if run is None:
-    st.caption(
-        _(
-            "Choose a task and a network at the side, press Train, and watch it learn: how wrong it is, "
-            "how large its gradient is, and how far back in time that gradient reaches."
-        )
-    )
+with st.container(horizontal=True, vertical_alignment="center", key="title"):
+    st.title(_("Train"), anchor=False, width="content")
+    if view.lesson is None:
+        st.markdown(_(TASKS[view.twins[0].task].question), width="stretch")
+    else:
+        st.space("stretch")
+    with st.container(horizontal=True, width="content", gap="small", key="title_actions"):
+        if view.lesson is None:
+            task_card(view.twins[0])
+        show_controls(view)
+        share(store, view, runs)
+lesson_panel(store, runs)
 problem_list(link.problems())
-with st.container(horizontal=True, vertical_alignment="center"):
-    steering.buttons(store, experiment, run)
-    task_card(experiment)
-    steering.note(store, experiment, run)
+if steered:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
+        steering.controls(store, runs)
+        steering.note(store, runs)
+if steered and runs:
+    pane_picker(view)
 
 
-def figures(drawn: Run | None) -> None:
+def figures(drawn: Sequence[Run]) -> None:
     """The live figures; where the stream is out of reach, this fragment brings the data."""
-    now = link.run(store)
-    steering.hear(store, live(store, now, steering.fallback()), drawn, now)
+    now = link.runs(store)
+    panes = view.panes if now else ()
+    heard = live(store, view.twins, now, panes, steering.fallback(), view.large, view.replay)
+    steering.hear(store, heard, drawn, now)
 
 
-following = steering.fallback() and run is not None and not run.ended
-st.fragment(figures, run_every=0.6 if following else None)(run)
-verdict(store, run)
+following = steering.fallback() and any(not run.ended for run in runs)
+st.fragment(figures, run_every=0.6 if following else None)(runs)
+if steered:
+    verdict(store, runs)
+    if not runs and view.lesson is None:
+        lesson_invitation()
+script.end()

@@ -117,7 +117,8 @@ RULES = (
         (
             "rnnviz/__init__.py", "rnnviz/__main__.py", "rnnviz/cells/*", "rnnviz/tasks/*",
             "rnnviz/initialization.py", "rnnviz/clipping.py", "rnnviz/optimizers.py",
-            "rnnviz/experiment.py", "rnnviz/recording.py",
+            "rnnviz/experiment.py", "rnnviz/recording.py", "rnnviz/analysis/__init__.py",
+            "rnnviz/analysis/diagnosis.py", "rnnviz/analysis/heat.py",
         ),
         never=("torch",),
         early=True,
@@ -164,6 +165,7 @@ SEES: dict[str, tuple[str, ...]] = {
 }
 UPPER = ("plots", "runs", "ui", "__main__")
 NEVER_SEES: dict[str, tuple[str, ...]] = {
+    "analysis": (*UPPER, "training"),
     "runs": ("plots", "ui", "__main__"),
     "ui": ("__main__",),
     "__main__": (),
@@ -282,6 +284,8 @@ MADE_UP = {
     "a page that imports one random function": ("pages/gates.py", "from numpy.random import default_rng"),
     "a new module of runs with torch": ("rnnviz/runs/export.py", "import torch"),
     "pickle": ("rnnviz/runs/state.py", "import pickle"),
+    "an analysis that trains": ("rnnviz/analysis/flow.py", "from ..training import advance"),
+    "a diagnosis with torch": ("rnnviz/analysis/diagnosis.py", "import torch"),
 }
 
 
@@ -320,8 +324,9 @@ def test_what_is_allowed_passes(path: str, source: str) -> None:
 
 LIGHT = (
     "rnnviz", "rnnviz.experiment", "rnnviz.cells", "rnnviz.tasks", "rnnviz.initialization", "rnnviz.clipping",
-    "rnnviz.recording", "rnnviz.plots.sample", "rnnviz.runs.store", "rnnviz.runs.chunk", "rnnviz.runs.jobs",
-    "rnnviz.runs.supervisor", "rnnviz.__main__",
+    "rnnviz.recording", "rnnviz.analysis.diagnosis", "rnnviz.plots.sample", "rnnviz.runs.store",
+    "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.archive", "rnnviz.runs.supervisor",
+    "rnnviz.__main__",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The stream of a run: an overview, then the news, to everyone who watches, until the run's end."""
+"""The stream of runs: overviews, then the news, to everyone who watches, until all have ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import base64
 import json
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from rnnviz.tasks import TASKS
 from rnnviz.ui import overviews, stream
 from rnnviz.ui.overviews import overview_of
 from rnnviz.ui.stream import BACKLOG, Feeds, stream_endpoint, stream_path
-from rnnviz.ui.summary import run_summary
+from rnnviz.ui.summary import run_summary, summary_of
 
 PATIENCE = 60.0
 EXPERIMENT = Experiment(task="adding", length=5, steps=100_000, clip_threshold=0.5)
@@ -53,11 +53,17 @@ def piece(first: int, n: int = 10, **values: Any) -> ChunkRow:
     step = np.arange(first, first + n)
     fields: dict[str, Any] = {
         "step": step, "loss": step / 1000, "norm_before": np.ones(n), "norm_after": np.ones(n),
-        "threshold": np.full(n, 0.5), "learning_rate": np.full(n, 0.01),
+        "threshold": np.full(n, 0.5), "learning_rate": np.full(n, 0.01), "grad_norms": np.ones((n, 3)),
+        "update_norm": np.ones(n), "weight_norm": np.ones(n),
         "grad_hidden": np.ones((n, 5), "f4"), "grad_cell_state": np.zeros((n, 0), "f4"),
         "validation_step": step[:0], "validation_loss": np.zeros(0), "validation_accuracy": np.zeros(0),
+    } | values  # fmt: skip
+    m = len(fields["validation_step"])
+    fields = {
+        "saturated": np.zeros(m), "dead": np.zeros(m), "spectrum": np.ones((m, 4, 2)),
+        "prediction": np.zeros((m, 1)), **fields,
     }  # fmt: skip
-    chunk = Chunk(**{**fields, **values}, next_step=first + n, clipped=0)
+    chunk = Chunk(**fields, next_step=first + n, clipped=0)
     return ChunkRow(first, first + n - 1, first + n, encode(chunk), screen(chunk))
 
 
@@ -77,8 +83,18 @@ def goes_on(store: Store, run: str, row: ChunkRow, state: bytes | None = None) -
 @dataclass
 class Event:
     name: str
-    id: int | None
+    position: tuple[int, ...]
     data: str
+
+    @property
+    def id(self) -> int | None:
+        """The last step drawn, where a viewer watches one run."""
+        return self.position[0] if self.position else None
+
+    @property
+    def run(self) -> str:
+        """Whose event it is."""
+        return self.summary["id"] if self.name == "run" else self.data.split(" ")[0]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -88,7 +104,7 @@ class Event:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         assert self.name == "chunk"
-        return load(base64.b64decode(self.data, validate=True))
+        return load(base64.b64decode(self.data.split(" ")[1], validate=True))
 
     @property
     def steps(self) -> list[int]:
@@ -101,19 +117,22 @@ def parsed(block: str) -> Event | None:
     if not fields:
         return None
     assert set(fields) <= {"event", "id", "data"}
-    return Event(fields["event"], int(fields["id"]) if "id" in fields else None, fields["data"])
+    position = tuple(map(int, fields["id"].split(","))) if "id" in fields else ()
+    return Event(fields["event"], position, fields["data"])
 
 
 class Viewer:
     """A browser at the other end of the route, without a network between."""
 
     def __init__(
-        self, feeds: Feeds, run: str, query: str = "", headers: dict[str, str] | None = None
+        self, feeds: Feeds, run: str | Sequence[str], query: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        app = Starlette(routes=[Route(stream_path("", "{run}"), stream_endpoint(feeds))])
+        app = Starlette(routes=[Route(stream_path(""), stream_endpoint(feeds))])
+        asked = [run] if isinstance(run, str) else run
+        query = "&".join(filter(None, [*(f"run={name}" for name in asked), query]))
         scope = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
-            "method": "GET", "scheme": "http", "path": f"/live/{run}", "query_string": query.encode(),
+            "method": "GET", "scheme": "http", "path": "/live", "query_string": query.encode(),
             "root_path": "", "server": ("lab.example", 80), "client": ("someone", 1),
             "headers": [
                 (name.encode(), value.encode())
@@ -152,6 +171,11 @@ class Viewer:
     def steps(self) -> list[int]:
         """Every step that came, in the order of coming."""
         return [step for event in self.events if event.name == "chunk" for step in event.steps]
+
+    def steps_of(self, run: str) -> list[int]:
+        """Every step of one of the runs."""
+        chunks = [event for event in self.events if event.name == "chunk" and event.run == run]
+        return [step for event in chunks for step in event.steps]
 
     async def sees(self, condition: Callable[[Viewer], Any]) -> None:
         await until(lambda: self.task.done() or condition(self))
@@ -344,7 +368,7 @@ def test_when_the_store_fails_viewers_are_sent_away_to_come_back(store, monkeypa
 
 
 def refused(
-    store: Store, run: str, query: str = "", headers: dict[str, str] | None = None
+    store: Store, run: str | Sequence[str], query: str = "", headers: dict[str, str] | None = None
 ) -> tuple[int, str]:
     async def scene() -> None:
         viewer = Viewer(Feeds(lambda: store), run, query, headers)
@@ -432,7 +456,7 @@ def test_too_many_viewers_at_the_same_moment(store, monkeypatch):
     async def scene() -> None:
         feeds = Feeds(lambda: store)
         row = store.run(run)
-        viewers = [feeds.events(row, -1) for _ in range(4)]
+        viewers = [feeds.events([row], [-1]) for _ in range(4)]
         first = await asyncio.gather(*(anext(viewer, None) for viewer in viewers))
         assert [block is None for block in first] == [False, False, True, True]
         assert feeds.viewers == 2
@@ -448,9 +472,9 @@ def test_all_viewers_of_a_run_share_one_reader(store, monkeypatch):
     readers: list[str] = []
     real = stream.Feed._follow
 
-    async def follow(feed: stream.Feed) -> None:
+    async def follow(feed: stream.Feed) -> bool:
         readers.append(feed.run)
-        await real(feed)
+        return await real(feed)
 
     monkeypatch.setattr(stream.Feed, "_follow", follow)
 
@@ -491,7 +515,7 @@ def test_a_slow_viewer_is_sent_away_and_holds_nobody_up(store):
             await viewer.sees(lambda v: v.steps)
         slow.reading.clear()
         feed = feeds.feeds[run]
-        queues = list(feed.viewers)
+        queues = [viewer.queue for viewer in feed.viewers]
         end = 10
         while feeds.viewers == 2:
             assert end < 20 * BACKLOG, "it is never sent away"
@@ -530,7 +554,7 @@ def test_a_viewer_who_comes_later_is_told_what_the_others_know(store):
         store.command(run, "pause")
         store.settle()
         await first.sees(lambda v: v.events[-1].name == "run" and v.events[-1].summary["state"] == "paused")
-        block = await anext(feeds.events(stale, -1))
+        block = await anext(feeds.events([stale], [-1]))
         assert parsed(block.removesuffix("\n\n")).summary["state"] == "paused"
         await first.leaves()
 
@@ -600,7 +624,7 @@ def test_a_run_that_is_rewound_to_its_start(store):
         await viewer.sees(lambda v: "reset" in v.names)
         goes_on(store, run, piece(0, 5))
         await viewer.sees(lambda v: v.names.count("chunk") == 2)
-        assert viewer.events[viewer.names.index("reset") :][0].data == ""
+        assert viewer.events[viewer.names.index("reset")].data == run
         assert viewer.steps[10:] == list(range(5))
         await viewer.leaves()
 
@@ -693,7 +717,7 @@ KEYS = {
     "id", "state", "message", "step", "steps", "title", "color", "sequence_steps", "row_steps", "precision",
     "loss", "accuracy", "solved_at", "solved_sentence", "clip", "made_steps", "clipped_steps",
     "clipped_share",
-    "steps_per_second", "queue_position",
+    "steps_per_second", "queue_position", "seed", "changes", "groups", "spectrum", "pace",
 }  # fmt: skip
 
 
@@ -706,7 +730,7 @@ def test_a_summary_has_all_that_the_component_reads_as_strict_json(store, task, 
     summary = json.loads(json.dumps(run_summary(row, 1), allow_nan=False))
     assert set(summary) == KEYS
     assert set(summary["loss"]) == {"label", "baseline", "baseline_label", "solved", "solved_label"}
-    assert set(summary["clip"]) == {"mode", "measure", "scope"}
+    assert set(summary["clip"]) == {"mode", "measure", "scope", "largest"}
     assert summary["clip"]["mode"] == clip
     assert summary["clip"]["measure"] == ("largest element" if clip == "value" else "norm")
     T = experiment.steps_per_sequence()
@@ -813,5 +837,125 @@ def test_numbers_that_are_not_finite_travel_in_the_arrays(store):
 
 
 def test_the_path_lies_below_the_servers():
-    assert stream_path("", "abc") == "/live/abc"
-    assert stream_path("lab", "abc") == "/lab/live/abc"
+    assert stream_path("") == "/live"
+    assert stream_path("lab", ["abc"]) == "/lab/live?run=abc"
+    assert stream_path("", ["a", "b&c"]) == "/live?run=a&run=b%26c"
+
+
+# Twins
+
+
+def test_twins_share_one_stream(store):
+    a, b = begun(store, piece(0), piece(10)), begun(store, piece(0))
+
+    async def scene() -> None:
+        feeds = Feeds(lambda: store)
+        viewer = Viewer(feeds, [b, a])
+        await viewer.sees(lambda v: v.steps_of(a) and v.steps_of(b))
+        assert [(e.name, e.run) for e in viewer.events[:4]] == [
+            ("run", b),
+            ("chunk", b),
+            ("run", a),
+            ("chunk", a),
+        ]
+        assert [e.position for e in viewer.events if e.name == "chunk"] == [(9, -1), (9, 19)]
+        assert feeds.viewers == 1, "one viewer, however many runs"
+        goes_on(store, a, piece(20))
+        goes_on(store, b, piece(10))
+        await viewer.sees(lambda v: v.steps_of(a) == list(range(30)) and v.steps_of(b) == list(range(20)))
+        assert viewer.events[-1].position in ((), (19, 29))
+        await viewer.leaves()
+        assert feeds.feeds == {}
+
+    watching(scene)
+
+
+def test_a_stream_of_twins_ends_with_the_last_of_them(store):
+    a, b = begun(store, piece(0)), begun(store, piece(0))
+
+    async def scene() -> None:
+        viewer = Viewer(Feeds(lambda: store), [a, b])
+        await viewer.sees(lambda v: v.steps_of(a) and v.steps_of(b))
+        store.move(a, "finished")
+        await viewer.sees(
+            lambda v: any(e.name == "run" and e.summary["state"] == "finished" for e in v.events)
+        )
+        goes_on(store, b, piece(10))
+        await viewer.sees(lambda v: v.steps_of(b)[-1] == 19)
+        store.move(b, "stopped")
+        await viewer.ends()
+        assert viewer.events[-1].summary["state"] == "stopped"
+
+    watching(scene)
+
+
+def test_twins_go_on_where_each_of_them_was_drawn_to(store):
+    a, b = begun(store, piece(0), piece(10)), begun(store, piece(0), piece(10))
+
+    async def scene() -> None:
+        viewer = Viewer(Feeds(lambda: store), [a, b], "after=4,17")
+        await viewer.sees(lambda v: v.steps_of(a) and v.steps_of(b))
+        assert viewer.steps_of(a) == list(range(5, 20))
+        assert viewer.steps_of(b) == [18, 19]
+        await viewer.leaves()
+
+    watching(scene)
+
+
+@pytest.mark.parametrize(("count", "status"), [(0, 400), (4, 200), (5, 400)])
+def test_as_many_runs_as_there_are_places(store, count, status):
+    runs = [begun(store, piece(0)) for _ in range(count)]
+    for run in runs:
+        store.move(run, "stopped")
+
+    async def scene() -> None:
+        viewer = Viewer(Feeds(lambda: store), runs)
+        await viewer.ends()
+        assert viewer.status == status
+        if status != 200:
+            assert json.loads(viewer.body) == {"error": f"run: got {count}; allowed: 1 to 4 runs."}
+
+    watching(scene)
+
+
+def test_steps_for_another_number_of_runs_are_refused(store):
+    runs = [begun(store), begun(store)]
+    sentence = "after: got '3'; allowed: 2 whole numbers, separated by commas."
+    assert refused(store, runs, "after=3") == (400, sentence)
+
+
+def test_one_twin_that_is_not_there(store):
+    assert refused(store, [begun(store), "nobody"]) == (404, "There is no such run.")
+
+
+# Repeats with other seeds
+
+
+def test_a_run_with_repeats_is_followed_until_they_have_ended_too(store):
+    looks = {"validation_step": np.array([0, 5]), "validation_accuracy": np.full(2, np.nan)}
+    run = begun(store, piece(0, validation_loss=np.array([4.0, 2.0]), **looks))
+    again = store.create(EXPERIMENT.changed(seed=1), repeats=run)
+    store.claim(again)
+    goes_on(store, again, piece(0, validation_loss=np.array([6.0, np.nan]), **looks))
+
+    async def scene() -> None:
+        viewer = Viewer(Feeds(lambda: store), run)
+        await viewer.sees(lambda v: v.steps)
+        store.move(run, "finished")
+        await viewer.sees(
+            lambda v: v.events[-1].name == "run" and v.events[-1].summary["state"] == "finished"
+        )
+        spread = viewer.events[-1].summary["repeats"]
+        assert (spread["runs"], spread["ended"], spread["solved"]) == (2, 1, 0)
+        assert (spread["step"], spread["count"]) == ([0, 5], [2, 2])
+        assert (spread["low"], spread["middle"], spread["high"]) == ([4.0, 2.0], [5.0, None], [6.0, None])
+        assert not viewer.task.done()
+        store.move(again, "stopped")
+        await viewer.ends()
+        assert viewer.events[-1].summary["repeats"]["ended"] == 2
+
+    watching(scene)
+
+
+def test_a_run_without_repeats_says_so(store):
+    assert summary_of(store, store.run(begun(store, piece(0))))["repeats"] is None

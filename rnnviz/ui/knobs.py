@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
 
 from ..cells import CELLS
 from ..clipping import CLIPPINGS
-from ..experiment import Experiment, bounds, default_of, knob
+from ..experiment import Experiment, bounds, default_of, knob, without_say
 from ..initialization import INITIALIZATIONS
 from ..optimizers import OPTIMIZERS
 from ..tasks import TASKS
+from . import script
 from .text import _
 
 _PREFIX = "knob_"
@@ -21,7 +22,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("task",), ("cell",), ("hidden", "length"), ("initialization",), ("gain", "forget_bias"),
     ("clip", "clip_threshold"), ("optimizer", "learning_rate"), ("steps", "batch"),
 )  # fmt: skip
-MORE: tuple[tuple[str, ...], ...] = (("clip_scope",), ("seed", "precision"))
+MORE: tuple[tuple[str, ...], ...] = (
+    ("train_size",), ("until",), ("clip_scope",), ("seed", "precision"),
+)  # fmt: skip
 ALL = tuple(name for row in ROWS + MORE for name in row)
 
 
@@ -40,18 +43,18 @@ def knobs(experiment: Experiment) -> dict[str, Any]:
     task = TASKS[state.get(_PREFIX + "task", experiment.task)]
     if task.name != experiment.task:
         state[_PREFIX + "length"] = task.default_length  # a new task brings its own
+        size = state.get(_PREFIX + "train_size", experiment.train_size)
+        state[_PREFIX + "train_size"] = min(size, task.most_sequences)
     current = {name: state.get(_PREFIX + name, getattr(experiment, name)) for name in ALL}
-    clips = CLIPPINGS[current["clip"]].uses_threshold
     # What has no say is not drawn, and goes back to what it is when nobody sets it.
     silent: dict[str, Any] = {}
-    if task.fixed_length is not None:
-        silent["length"] = task.fixed_length
-    if not INITIALIZATIONS[current["initialization"]].uses_gain:
-        silent["gain"] = default_of("gain")
-    if CELLS[current["cell"]].forget_gate is None:
-        silent["forget_bias"] = None
-    if not clips:
-        silent |= {name: getattr(experiment, name) for name in ("clip_threshold", "clip_scope")}
+    for name in without_say(current):
+        if name == "length":
+            silent[name] = task.fixed_length
+        elif name in ("clip_threshold", "clip_scope"):
+            silent[name] = getattr(experiment, name)
+        else:
+            silent[name] = default_of(name)
     values = dict(silent)
     for row in ROWS:
         values |= _row([name for name in row if name not in silent], current)
@@ -66,29 +69,44 @@ def _row(names: list[str], current: dict[str, Any]) -> dict[str, Any]:
     values = {}
     for name, column in zip(names, columns, strict=True):
         with column:
-            values[name] = _widget(name, current[name])
+            values[name] = widget(name, current[name], _PREFIX + name)
     return values
 
 
-def _widget(name: str, value: Any) -> Any:
-    """One widget; its state is set by `fill` or stays as the user left it."""
-    field, shown, key = Experiment.model_fields[name], knob(name), _PREFIX + name
-    if key not in st.session_state:
+def widget(
+    name: str, value: Any, key: str, on_change: Callable[..., None] | None = None, args: tuple[Any, ...] = (),
+    plain: bool = False, folded: bool = False,
+) -> Any:  # fmt: skip
+    """One knob; its state is set by `fill` or stays as the user left it. `plain`: without its label.
+
+    folded: it stands in a popover, which the browser builds when it is opened, long after a value that is set
+    by the state was told. There `value` is what the widget begins with, and the state must not be set.
+    """
+    field, shown = Experiment.model_fields[name], knob(name)
+    more: dict[str, Any] = {"key": key, "on_change": on_change, "args": args}
+    if folded:
+        names = list(shown.options or ())
+        more |= {"index": names.index(value)} if names else {"value": value}
+    elif key not in st.session_state:
         st.session_state[key] = value
+    else:
+        script.say(key)
+    if plain:
+        more["label_visibility"] = "collapsed"
     label, text = _(shown.label), "\n\n".join([_(field.description or ""), *_explained(name)])
     if shown.options is not None:
         options = shown.options
-        return st.selectbox(label, list(options), key=key, help=text, format_func=lambda o: _(options[o]))
+        return st.selectbox(label, list(options), help=text, format_func=lambda o: _(options[o]), **more)
     low, high = bounds(name)
     if field.annotation is int:
-        return st.number_input(label, int(low or 0), int(high or 0), key=key, help=text, step=_step(name))
+        return st.number_input(label, int(low or 0), int(high or 0), help=text, step=_step(name), **more)
     exclusive = any(hasattr(c, "gt") for c in field.metadata)
     # An exclusive bound is 0; a smaller number than usual may still come from a link.
     smallest = min(1e-9, value) if exclusive else float(low or 0)
     return st.number_input(
-        label, smallest, float(high or 0), key=key, help=text, format="%.4g",
+        label, smallest, float(high or 0), help=text, format="%.4g",
         step=_logarithmic_step(value) if shown.logarithmic else 0.1 if name == "gain" else 1.0,
-        placeholder=_("default"),
+        placeholder=_("default"), **more,
     )  # fmt: skip
 
 
@@ -102,7 +120,7 @@ def _explained(name: str) -> list[str]:
 
 
 def _step(name: str) -> int:
-    return {"hidden": 8, "length": 5, "steps": 100, "batch": 8}.get(name, 1)
+    return {"hidden": 8, "length": 5, "steps": 100, "batch": 8, "train_size": 50}.get(name, 1)
 
 
 def _logarithmic_step(value: float) -> float:

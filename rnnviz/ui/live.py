@@ -7,17 +7,21 @@ stream is out of reach, it says so and is given windows of data once or twice a 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from ..experiment import Experiment
 from ..runs.store import Run, Store
 from .live_text import live_text
 from .overviews import overview_of
+from .samples import sample_of
+from .slots import slots
 from .stream import stream_path
-from .summary import run_summary
+from .summary import summary_of
 from .text import _
 
 KEY = "live"
@@ -53,22 +57,35 @@ class Heard:
     unreachable: bool | None  # None as long as it has said nothing
 
 
-def live(store: Store, run: Run | None, fallback: bool) -> Heard:
-    """Draw `run`, or the invitation to start one. With `fallback` the data comes through Streamlit."""
+def live(
+    store: Store, twins: Sequence[Experiment], runs: Sequence[Run], panes: Sequence[str], fallback: bool,
+    large: bool = False, replay: bool = False,
+) -> Heard:  # fmt: skip
+    """Draw `runs`, or the invitation to train `twins`. With `fallback` the data comes through Streamlit."""
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    experiments = [run.experiment for run in runs] or list(twins)
+    ids: list[str | None] = [run.id for run in runs] or [None] * len(twins)
+    repeats = sum(len(store.repeats_of(run.id)) for run in runs)
     data: dict[str, Any] = {
         "module": f"{static_path(base)}/live.js",
         "text": {**live_text(_), "broken": _("The live figures could not be loaded. Reload the page.")},
-        "stream": None if run is None else stream_path(base, run.id),
-        "run": None,
-        "window": None,
+        "panes": list(panes),
+        "slots": slots([e.changed(changes=()) for e in experiments], ids),
+        "stream": stream_path(base, [run.id for run in runs], repeats) if runs else None,
+        "states": {run.id: run.state for run in runs},
+        "runs": None,
+        "windows": None,
+        "samples": {run.id: sample_of(run.experiment) for run in runs} if "sample" in panes else {},
+        "replay": replay,
+        "large": large,
     }
-    if run is not None and fallback:
-        position = store.ahead(run) + 1 if run.state == "queued" else None
-        data["run"] = run_summary(run, position)
-        shown = overview_of(store, run.id)
+    if runs and fallback:
+        data["runs"] = [summary_of(store, run) for run in runs]
         # As text: Streamlit turns everything beside raw bytes into one string.
-        data["window"] = None if shown is None else base64.b64encode(shown[1]).decode()
+        shown = {run.id: overview_of(store, run.id) for run in runs}
+        data["windows"] = {
+            run: base64.b64encode(found[1]).decode() for run, found in shown.items() if found is not None
+        }
     heard = _component(
         key=KEY, data=data, on_owner_change=_nothing, on_unreachable_change=_nothing, on_state_change=_nothing
     )

@@ -17,7 +17,17 @@ st.set_page_config(page_title="rnnviz", layout="wide", initial_sidebar_state=340
 st.html(
     """<style>
     /* Streamlit keeps six lines of space above a title; a lab wants its figures on the first screen. */
-    .stMainBlockContainer { padding-top: 3.25rem; }
+    .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; }
+    @media (max-width: 640px) {
+        .stMainBlockContainer { padding: 4rem 1rem 2rem; }
+        /* Room for thumbs: the icons say it, and the words stay for those who have them read out. */
+        .st-key-controls { gap: 0.5rem; }
+        .st-key-controls .stButton:has([data-testid="stIconMaterial"]) button { padding: 0 0.75rem; }
+        .st-key-controls .stButton:has([data-testid="stIconMaterial"]) [data-testid="stMarkdownContainer"] {
+            position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+        }
+    }
+    @media (min-width: 900px) { .st-key-title, .st-key-title_actions { flex-wrap: nowrap; } }
     [data-testid="stApp"] { font-variant-numeric: tabular-nums; }
     /* The accent serves under white text; where it is the text itself, dark pages need a lighter one. */
     [data-testid="stSliderThumbValue"], [role="tab"][aria-selected="true"] p,
@@ -26,6 +36,8 @@ st.html(
 )
 
 train = st.Page(ROOT / "pages" / "train.py", title=_("Train"), url_path="train")
+lessons = st.Page(ROOT / "pages" / "lessons.py", title=_("Lessons"), url_path="lessons")
+runs = st.Page(ROOT / "pages" / "runs.py", title=_("Runs"), url_path="runs")
 
 
 def _start() -> None:
@@ -34,4 +46,4 @@ def _start() -> None:
 
 start = st.Page(_start, title="rnnviz", url_path="start", default=True, visibility="hidden")
 
-st.navigation({"": [start], _("Lab"): [train]}, position="top").run()
+st.navigation([start, train, lessons, runs], position="top").run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,16 +20,36 @@ from .live import STATIC, static_path
 from .stream import Feeds, stream_endpoint, stream_path
 
 MAIN = Path(__file__).with_name("main.py")
+FEEDS = Feeds(services.store)
 
 
 @asynccontextmanager
 async def lifespan(_: Any) -> AsyncIterator[None]:
     """Open the store and keep an engine running while the server lives."""
     await anyio.to_thread.run_sync(services.store)
+    _streams_end_first()
     try:
         yield
     finally:
         await anyio.to_thread.run_sync(services.close)
+
+
+def _streams_end_first() -> None:
+    """A server that is told to end waits for its open connections, and a stream has no end of its own."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before = signal.getsignal(number)
+        if not callable(before):
+            continue
+
+        def end(number: int, frame: Any, before: Any = before) -> None:
+            loop.call_soon_threadsafe(FEEDS.close)
+            before(number, frame)
+
+        try:
+            signal.signal(number, end)
+        except ValueError:  # a server in a thread of another program, which ends it in its own way
+            return
 
 
 def routes() -> list[BaseRoute]:
@@ -37,7 +59,7 @@ def routes() -> list[BaseRoute]:
         raise SystemExit(trouble)
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return [
-        Route(stream_path(base, "{run}"), stream_endpoint(Feeds(services.store))),
+        Route(stream_path(base), stream_endpoint(FEEDS)),
         # Where Streamlit itself serves the folder static/ beside a main script.
         Mount(static_path(base), _Revalidated(directory=STATIC)),
     ]

@@ -1,4 +1,4 @@
-"""Who may steer a run, and the buttons that do.
+"""Who may steer the runs on show, and the controls that do.
 
 The browser that starts a run owns it: a random token in its local storage, handed over by the live component.
 The store keeps only the token's hash, and every order is checked against it here, on the server.
@@ -7,18 +7,30 @@ The store keeps only the token's hash, and every order is checked against it her
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any, Literal
 
 import streamlit as st
 
-from ..experiment import Experiment
+from ..experiment import CHANGEABLE, Experiment, knob
 from ..runs.store import ACTIVE, Run, Store, StoreFullError, new_id, owner_hash
-from . import link
+from ..twins import LETTERS
+from . import link, script
+from .knobs import widget
 from .live import Heard
 from .text import _
 
-MAX_ACTIVE = 16  # runs that one browser may have under way
-_OWNER, _FALLBACK, _NOTE, _STARTED = "owner", "fallback", "steering_note", "started"
+MAX_ACTIVE = 24  # runs that one browser may have under way: four twins with five seeds each, and a few
+REPEATS = 4  # more seeds, so five in all
+BEFORE_THE_END = 10  # steps before an explosion at which a run that shows it pauses
+#: Steps a second with their labels; "full" is as fast as it goes.
+SPEEDS = {
+    "full": "full speed", "50": "50 steps/s", "20": "20 steps/s", "10": "10 steps/s", "5": "5 steps/s",
+    "2": "2 steps/s", "1": "1 step/s",
+}  # fmt: skip
+SLOW = "2"
+_OWNER, _FALLBACK, _NOTE, _STARTED, _SPEED = "owner", "fallback", "steering_note", "started", "speed"
 
 
 def owner() -> str:
@@ -28,11 +40,11 @@ def owner() -> str:
     return owner_hash(st.session_state[_OWNER]) or ""
 
 
-def hear(store: Store, heard: Heard, drawn: Run | None, now: Run | None) -> None:
-    """Take in what the browser told, the news of the run's state among it: the page follows.
+def hear(store: Store, heard: Heard, drawn: Sequence[Run], now: Sequence[Run]) -> None:
+    """Take in what the browser told, the news of the runs' states among it: the page follows.
 
-    `drawn` is the run as the page shows it, `now` as it is. A run started before the token came is handed
-    to the browser.
+    `drawn` are the runs as the page shows them, `now` as they are. Runs started before the token came are
+    handed to the browser.
     """
     if heard.owner and heard.owner != st.session_state.get(_OWNER):
         before = owner() if _OWNER in st.session_state else None
@@ -44,8 +56,8 @@ def hear(store: Store, heard: Heard, drawn: Run | None, now: Run | None) -> None
     if heard.unreachable is not None and heard.unreachable != fallback():
         st.session_state[_FALLBACK] = heard.unreachable
         st.rerun()
-    if now is not None and drawn is not None and (now.id, now.state) != (drawn.id, drawn.state):
-        st.rerun()  # buttons and verdict were drawn for another state
+    if [(run.id, run.state) for run in drawn] != [(run.id, run.state) for run in now]:
+        st.rerun()  # the controls were drawn for other states
 
 
 def fallback() -> bool:
@@ -58,64 +70,237 @@ def owns(run: Run) -> bool:
     return run.owner == owner()
 
 
-def buttons(store: Store, experiment: Experiment, run: Run | None) -> None:
-    """Train and Stop."""
-    stoppable = run is not None and not run.ended and owns(run)
-    st.button(_("Train"), type="primary", key="train", on_click=_train, args=(store, experiment))
-    st.button(_("Stop"), key="stop", on_click=_stop, args=(store,), disabled=not stoppable)
+def controls(store: Store, runs: Sequence[Run]) -> None:
+    """Train, pause, single step, stop, rewind, speed, and what is behind "More"."""
+    mine = [run for run in runs if owns(run)]
+    moving = [run for run in mine if run.state in ACTIVE]
+    paused = [run for run in mine if run.state == "paused"]
+    begin = _("Start the network that the settings describe, and its twins, from the first step.")
+    _button(_("Train"), "train", begin, _train, store, type="primary")
+    if not runs:
+        return  # a first page with one thing to do
+    if paused and not moving:
+        _button(_("Play"), "play", _("Go on from here."), _play, store, icon=":material/play_arrow:")
+    else:
+        still = _("Hold still; nothing is lost.")
+        _button(
+            _("Pause"), "pause", still, _order, store, "pause", icon=":material/pause:", disabled=not moving
+        )
+    once = _("Make a single update, then pause again.")
+    idle = not paused or bool(moving)
+    _button(_("Step"), "step", once, _step, store, icon=":material/skip_next:", disabled=idle)
+    end, ended = _("End here and keep what was recorded."), not (moving or paused)
+    _button(_("Stop"), "stop", end, _order, store, "stop", icon=":material/stop:", disabled=ended)
+    back = _("Back to the same first weights and the same data, paused before the first step.")
+    _button(_("Rewind"), "rewind", back, _rewind, store, icon=":material/replay:", disabled=not mine)
+    script.say(_SPEED)
+    st.selectbox(
+        _("Speed"), list(SPEEDS), key=_SPEED, format_func=lambda speed: _(SPEEDS[speed]), width=150,
+        label_visibility="collapsed", on_change=_guarded, args=(_set_speed, store),
+        help=_("Slower shows every single step."),
+    )  # fmt: skip
+    _more(store, runs, mine)
+    _mid_run(store, [*moving, *paused])
 
 
-def note(store: Store, experiment: Experiment, run: Run | None) -> None:
+def _button(
+    label: str, key: str, help_text: str, act: Callable[..., None], store: Store, *args: Any, **look: Any
+) -> None:  # fmt: skip
+    st.button(label, key=key, help=help_text, on_click=_guarded, args=(act, store, *args), **look)
+
+
+def _more(store: Store, runs: Sequence[Run], mine: Sequence[Run]) -> None:
+    with st.popover(_("More")):
+        other = _("Train again with other first weights and another order of the data.")
+        _button(_("New seed"), "new_seed", other, _new_seed, store, width="stretch")
+        label = _("Repeat with {n} more seeds").format(n=REPEATS)
+        why = _("One lucky seed is not evidence: the spread over all seeds is drawn as a band.")
+        done = not mine or any(store.repeats_of(run.id) for run in mine)
+        _button(label, "repeat", why, _repeat, store, disabled=done, width="stretch")
+        if any(run.state == "diverged" for run in runs):
+            how = _("Train again up to {n} steps before the end, pause there, and go on step by step.")
+            how = how.format(n=BEFORE_THE_END)
+            _button(_("Watch it explode"), "explode", how, _explode, store, width="stretch")
+
+
+def _mid_run(store: Store, runs: Sequence[Run]) -> None:
+    """What may change while it trains: the fields that a run records its changes of."""
+    if not runs:
+        return
+    with st.popover(_("Change now"), help=_("Settings that may change while it trains.")):
+        chosen = [run.id for run in runs]
+        if len(runs) > 1:
+            shown = link.view().runs
+            letters = {run.id: LETTERS[shown.index(run.id)] for run in runs if run.id in shown}
+            chosen = (
+                st.pills(
+                    _("Of"), list(letters), selection_mode="multi", default=list(letters), key="change_of",
+                    format_func=lambda run: letters[run],
+                )
+                or []
+            )  # fmt: skip
+        now = runs[0].experiment.at(runs[0].step)
+        for name in CHANGEABLE:
+            widget(name, now[name], _change_key(runs[0], name), folded=True)
+        told = _("Every change is marked in the figures and recorded with the run.")
+        label = _("Apply from the next step on")
+        _button(
+            label, "apply", told, _apply, store, tuple(chosen), runs[0], disabled=not chosen, width="stretch"
+        )  # fmt: skip
+        st.caption(told)
+
+
+def note(store: Store, runs: Sequence[Run]) -> None:
     """What there is to say about steering just now: one line or nothing."""
     told = st.session_state.pop(_NOTE, None)
+    strangers = [run for run in runs if not run.ended and not owns(run)]
+    first = link.experiment()
     if told:
         st.warning(told)
-    elif run is not None and not run.ended and not owns(run):
+    elif strangers:
         st.caption(_("You are watching a run that somebody else started. Train starts your own."))
-    elif run is not None and experiment.changed(changes=()) != run.experiment.changed(changes=()):
-        st.caption(
-            _("The settings at the side are no longer those of the run shown. Train starts a run with them.")
-        )
-    elif experiment.changes:
+    elif runs and not _same(link.twins(), [run.experiment for run in runs]):
+        st.caption(_("The settings are no longer those of the runs shown. Train starts runs with them."))
+    elif first.changes:
         listed = "; ".join(
-            _("{field} {value} from step {step} on").format(field=c.field, value=c.value, step=c.step)
-            for c in experiment.changes
+            _("{field} {value} from step {step} on").format(
+                field=_(knob(c.field).label).lower(), value=c.value, step=c.step
+            )
+            for c in first.changes
         )
         st.caption(_("This link changes settings in mid-run: {listed}.").format(listed=listed))
-    elif run is None and not store.heard("engine", 5.0):
+    elif not runs and not store.heard("engine", 5.0):
         st.caption(_("The engine is starting; you can press Train already."))
 
 
-def _train(store: Store, experiment: Experiment) -> None:
-    """Start a run in place of those that this session started before.
+def _same(one: Sequence[Experiment], other: Sequence[Experiment]) -> bool:
+    bare = [[e.changed(changes=()) for e in experiments] for experiments in (one, other)]
+    return bare[0] == bare[1]
 
-    A further click may interrupt this anywhere between two lines, so the id stands in the session before the
-    run stands in the store: whatever happens, the next click knows what to stop.
+
+# What the controls do ---------------------------------------------------------------------------------
+
+
+def _guarded(act: Callable[..., None], store: Store, *args: Any) -> None:
+    """Carry out an order; a full disk is told in a sentence."""
+    try:
+        act(store, *args)
+    except StoreFullError as error:
+        st.session_state[_NOTE] = str(error)
+
+
+def _train(store: Store) -> None:
+    start(store, link.twins())
+
+
+def start(
+    store: Store, experiments: Sequence[Experiment], command: str = "go", pause_at: Sequence[int | None] = (),
+    pace: float | Literal["chosen"] | None = "chosen",
+) -> None:  # fmt: skip
+    """Start runs in place of those that this session started before.
+
+    A further click may interrupt this anywhere between two lines, so the ids stand in the session before the
+    runs stand in the store: whatever happens, the next click knows what to stop.
     """
-    shown = link.run_id()
-    before = [*st.session_state.get(_STARTED, ()), *([shown] if shown else [])]
-    if len([run for run in store.runs(ACTIVE, owner=owner()) if run.id not in before]) >= MAX_ACTIVE:
+    before = [*st.session_state.get(_STARTED, ()), *link.view().runs]
+    busy = [
+        run for run in store.runs(ACTIVE, owner=owner()) if run.id not in before and run.repeats not in before
+    ]
+    if len(busy) + len(experiments) > MAX_ACTIVE:
         st.session_state[_NOTE] = _("You have {n} runs under way; wait for one to end or stop one.").format(
-            n=MAX_ACTIVE
+            n=len(busy)
         )
         return
-    run = new_id()
-    st.session_state[_STARTED] = [*before, run]
-    try:
-        store.create(experiment, owner(), run, replaces=before)
-    except StoreFullError as error:
-        st.session_state[_NOTE] = str(error)
-        return
-    link.show(run)
-    st.session_state[_STARTED] = [run]
+    ids = tuple(new_id() for _experiment in experiments)
+    st.session_state[_STARTED] = [*before, *ids]
+    speed = _pace() if pace == "chosen" else pace
+    for k, (run, experiment) in enumerate(zip(ids, experiments, strict=True)):
+        store.create(
+            experiment, owner(), run, replaces=before if k == 0 else (), command=command,
+            pause_at=pause_at[k] if pause_at else None, pace=speed,
+        )  # fmt: skip
+    link.change(runs=ids)
+    st.session_state[_STARTED] = list(ids)
 
 
-def _stop(store: Store) -> None:
-    run = link.run(store)
-    if run is None or not owns(run):
-        st.session_state[_NOTE] = _("Only the browser that started a run can stop it.")
-        return
-    try:
-        store.command(run.id, "stop")
-    except StoreFullError as error:
-        st.session_state[_NOTE] = str(error)
+def _pace() -> float | None:
+    """The chosen speed in steps a second."""
+    chosen = st.session_state.get(_SPEED, "full")
+    return None if chosen == "full" else float(chosen)
+
+
+def _order(store: Store, command: str) -> None:
+    for run in _mine(store):
+        store.command(run.id, command)
+
+
+def _play(store: Store) -> None:
+    for run in _mine(store):
+        if run.state == "paused":
+            store.set_pace(run.id, _pace())
+            store.command(run.id, "go")
+
+
+def _step(store: Store) -> None:
+    for run in _mine(store):
+        store.step_on(run.id)
+
+
+def _set_speed(store: Store) -> None:
+    for run in link.runs(store):
+        if owns(run) and not run.ended:
+            store.set_pace(run.id, _pace())
+
+
+def _rewind(store: Store) -> None:
+    mine = _mine(store)
+    if mine:
+        start(store, [run.experiment.changed(changes=()) for run in mine], command="pause")
+
+
+def _new_seed(store: Store) -> None:
+    twins = tuple(twin.changed(seed=(twin.seed + 1) % 2**32) for twin in link.twins())
+    link.change(twins=twins)
+    link.forget_knobs()
+    start(store, twins)
+
+
+def _repeat(store: Store) -> None:
+    for run in _mine(store):
+        for k in range(1, REPEATS + 1):
+            again = run.experiment.changed(seed=(run.experiment.seed + k) % 2**32)
+            store.create(again, owner(), repeats=run.id)
+
+
+def _explode(store: Store) -> None:
+    """The same runs again, deterministic as they are; those that exploded pause shortly before."""
+    runs = link.runs(store)
+    stops = [max(0, run.step - BEFORE_THE_END) if run.state == "diverged" else None for run in runs]
+    st.session_state[_SPEED] = SLOW  # for Play; up to the pause it goes as fast as it can
+    start(store, [run.experiment for run in runs], pause_at=stops, pace=None)
+
+
+def _change_key(run: Run, name: str) -> str:
+    """Of the widget that changes a setting of this run and its twins: no other runs are meant by it."""
+    return f"change_{name}_{run.id}"
+
+
+def _apply(store: Store, chosen: Sequence[str], first: Run) -> None:
+    for run in _mine(store):
+        if run.id not in chosen:
+            continue
+        now = run.experiment.at(run.step)
+        for name in CHANGEABLE:
+            value = st.session_state.get(_change_key(first, name), now[name])
+            if value != now[name]:
+                problem = store.change(run.id, name, value)
+                if problem is not None:
+                    st.session_state[_NOTE] = str(problem)
+
+
+def _mine(store: Store) -> list[Run]:
+    """The runs on show that this browser steers; a word when there are none."""
+    mine = [run for run in link.runs(store) if owns(run)]
+    if not mine:
+        st.session_state[_NOTE] = _("Only the browser that started a run can steer it.")
+    return mine

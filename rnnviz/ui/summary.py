@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load
+
+from ..analysis.diagnosis import diagnose
 from ..cells import CELLS
 from ..clipping import CLIPPINGS, SCOPES
-from ..experiment import Experiment
+from ..experiment import Experiment, knob
 from ..runs.chunk import row_steps
-from ..runs.store import Run
+from ..runs.store import Run, Store
 from ..tasks import TASKS
+from ..twins import said
+from .diagnosis_text import worded
+from .overviews import overview_of
 from .text import _
 
 LOSS_LABELS = {"mse": "mean squared error", "cross_entropy": "cross-entropy (nats)"}
+CLIP_LARGEST = "value"  # the rule whose measure is the largest element
 
 
 def title(experiment: Experiment) -> str:
     """A run in a few words."""
     cell, task = CELLS[experiment.cell], TASKS[experiment.task]
     return _("{cell}, {hidden} units · {task}, T = {T}").format(
-        cell=cell.label, hidden=experiment.hidden, task=task.label, T=experiment.steps_per_sequence()
+        cell=_(cell.label), hidden=experiment.hidden, task=_(task.label), T=experiment.steps_per_sequence()
     )
 
 
+def summary_of(store: Store, run: Run) -> dict[str, Any]:
+    """The summary of a run with everything that the store knows of it."""
+    shown = overview_of(store, run.id)
+    return {
+        **run_summary(run, store.ahead(run) + 1 if run.state == "queued" else None),
+        "diagnosis": [] if shown is None else diagnosis(run, load(shown[1])),
+        "repeats": repeats(store, run),
+    }
+
+
 def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
-    """The run event of the stream. Numbers that are not finite never stand here; they travel in chunks."""
+    """The part that stands in the run's own row. Numbers that are not finite never stand here."""
     experiment = run.experiment
     task, T = TASKS[experiment.task], experiment.steps_per_sequence()
     now = experiment.at(run.step)
@@ -37,7 +56,8 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
         "message": run.message,
         "step": run.step,
         "steps": run.steps,
-        "title": title(experiment),
+        "title": run.name or title(experiment),
+        "seed": experiment.seed,
         "color": CELLS[experiment.cell].color,
         "sequence_steps": T,
         "row_steps": row_steps(T),
@@ -60,12 +80,80 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
         "solved_sentence": _(task.solved.sentence),
         "clip": {
             "mode": now["clip"],
-            "measure": CLIPPINGS[now["clip"]].measured,
+            "measure": _(CLIPPINGS[now["clip"]].measured),
+            "largest": now["clip"] == CLIP_LARGEST,
             "scope": _(SCOPES[now["clip_scope"]]),
         },
+        "changes": [
+            {
+                "step": change.step,
+                "label": said(experiment.changed(**{change.field: change.value}), change.field),
+            }
+            for change in experiment.changes
+        ],
+        "groups": [_("recurrent weights"), _("input weights and biases"), _("output layer")],
+        "spectrum": [
+            *(_("gate {gate}").format(gate=gate) for gate in CELLS[experiment.cell].gates),
+            _("step Jacobian"),
+        ]
+        if len(CELLS[experiment.cell].gates) > 1
+        else [_("W_hh"), _("step Jacobian")],
         "made_steps": made,
         "clipped_steps": run.clipped,
         "clipped_share": run.clipped / made if made else 0.0,
         "steps_per_second": None if run.rate is None or not math.isfinite(run.rate) else round(run.rate, 1),
+        "pace": run.pace,
         "queue_position": queue_position,
     }
+
+
+def diagnosis(run: Run, arrays: dict[str, np.ndarray]) -> list[dict[str, str]]:
+    """What the curves say, in words, the most important first."""
+    return [worded(finding, run.experiment) for finding in diagnose(arrays, run.experiment)]
+
+
+def repeats(store: Store, run: Run) -> dict[str, Any] | None:
+    """The run together with its repeats with other seeds: how far their validation losses spread."""
+    others = store.repeats_of(run.id)
+    if not others:
+        return None
+    everyone = [run, *others]
+    curves = [_validation_curve(store, one.id) for one in everyone]
+    steps = sorted({step for curve in curves for step in curve})
+    # Where a run has not come to, the spread is that of the others; a step that only some have seen says so
+    # by its count.
+    columns = [[curve[step] for curve in curves if step in curve] for step in steps]
+    return {
+        "runs": len(everyone),
+        "ended": sum(one.ended for one in everyone),
+        "solved": sum(one.solved_at is not None for one in everyone),
+        "step": steps,
+        "count": [len(column) for column in columns],
+        "low": [_finite(min(column)) for column in columns],
+        "middle": [_finite(float(np.median(column))) for column in columns],
+        "high": [_finite(max(column)) for column in columns],
+    }
+
+
+def at_rest(store: Store, run: Run) -> bool:
+    """Whether nothing more will happen to the repeats of an ended run."""
+    return all(other.ended for other in store.repeats_of(run.id))
+
+
+def _validation_curve(store: Store, run: str) -> dict[int, float]:
+    """Validation loss by step; what is not finite counts as infinite, so that it stands at the upper edge."""
+    shown = overview_of(store, run)
+    if shown is None:
+        return {}
+    arrays = load(shown[1])
+    losses = np.nan_to_num(arrays["validation_loss"].astype(float), nan=math.inf)
+    return dict(zip(arrays["validation_step"].tolist(), losses.tolist(), strict=True))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def labels(names: Sequence[str]) -> str:
+    """Names of knobs as they stand in the interface, in a row."""
+    return ", ".join(_(knob(name).label) for name in names)

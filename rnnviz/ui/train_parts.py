@@ -18,11 +18,14 @@ from ..runs.jobs import OPEN, Jobs
 from ..runs.store import Run, Store, StoreFullError
 from ..tasks import TASKS
 from ..tasks.task import GeneratedTask
+from ..twins import LETTERS
+from . import link
+from .panes import PANES
 from .text import _
 
 FRESH_SEQUENCES = 10_000
 MOST_PROBLEMS = 10
-_JOB = "verdict_job"
+_JOB, _PICKED = "verdict_jobs", "panes"
 
 
 def task_card(experiment: Experiment) -> None:
@@ -62,36 +65,85 @@ def problem_list(problems: Sequence[Problem]) -> None:
         st.warning("\n".join(told))
 
 
-def verdict(store: Store, run: Run | None) -> None:
-    """After a run: how it does on sequences that nobody has seen."""
-    if run is None or run.state not in ("finished", "stopped") or run.step == 0:
-        return
-    if not isinstance(TASKS[run.experiment.task], GeneratedTask):
-        return  # all that is held out of a data set is the validation set, and that is shown already
-    request = {"run": run.id, "step": run.step, "sequences": FRESH_SEQUENCES}
-    jobs = Jobs(store)
-    if st.button(_("Test on {n:,} fresh sequences").format(n=FRESH_SEQUENCES), key="fresh"):
-        try:
-            st.session_state[_JOB] = (run.id, jobs.ask("evaluate", request))
-        except StoreFullError as error:
-            st.warning(str(error))
-    asked = st.session_state.get(_JOB)
-    if asked is None or asked[0] != run.id:
-        return
-    job = jobs.job(asked[1])
-    st.fragment(_answer, run_every=0.5 if job is not None and job.state in OPEN else None)(
-        jobs, asked[1], run
+def pane_picker(view: link.View) -> None:
+    """Which figures are shown; a few at first, the rest one click away."""
+    st.session_state[_PICKED] = list(view.panes)
+    st.pills(
+        _("Figures"), list(PANES), selection_mode="multi", key=_PICKED, label_visibility="collapsed",
+        format_func=lambda name: _(PANES[name]), on_change=_pick,
+    )  # fmt: skip
+
+
+def _pick() -> None:
+    picked = st.session_state[_PICKED]
+    shown = [name for name in link.view().panes if name in picked]  # what was there stays where it was
+    link.change(
+        panes=(*shown, *(name for name in PANES if name in picked and name not in shown)) or link.view().panes
     )
 
 
-def _answer(jobs: Jobs, job_id: str, run: Run) -> None:
+def show_controls(view: link.View) -> None:
+    """In a link without controls: the way to them, unless the link is for watching alone."""
+    if view.controls == "hidden":
+        st.button(_("Show the controls"), key="show_controls", on_click=_show_controls, type="tertiary")
+
+
+def _show_controls() -> None:
+    link.change(controls="shown")
+    link.forget_knobs()
+
+
+def without_sidebar() -> None:
+    """Take the empty sidebar and its button off the page."""
+    st.html(
+        "<style>[data-testid='stSidebar'], [data-testid='stExpandSidebarButton'] { display: none; }</style>"
+    )
+
+
+def projector() -> None:
+    """Type that the last row can read."""
+    st.html("<style>html { font-size: 20px; } .stMainBlockContainer { max-width: none; }</style>")
+
+
+def verdict(store: Store, runs: Sequence[Run]) -> None:
+    """After the runs: how they do on sequences that nobody has seen."""
+    fit = [run for run in runs if run.state in ("finished", "stopped") and run.step > 0]
+    # All that is held out of a data set is the validation set, and that is shown already.
+    fit = [run for run in fit if isinstance(TASKS[run.experiment.task], GeneratedTask)]
+    if not fit or len(fit) < len(runs):
+        return
+    jobs = Jobs(store)
+    ids = tuple(run.id for run in fit)
+    if st.button(_("Test on {n:,} fresh sequences").format(n=FRESH_SEQUENCES), key="fresh"):
+        try:
+            asked = [
+                jobs.ask("evaluate", {"run": run.id, "step": run.step, "sequences": FRESH_SEQUENCES})
+                for run in fit
+            ]
+            st.session_state[_JOB] = (ids, asked)
+        except StoreFullError as error:
+            st.warning(str(error))
+    remembered = st.session_state.get(_JOB)
+    if remembered is None or remembered[0] != ids:
+        return
+    found = [jobs.job(job) for job in remembered[1]]
+    open_ones = any(job is not None and job.state in OPEN for job in found)
+    st.fragment(_answers, run_every=0.5 if open_ones else None)(jobs, remembered[1], fit)
+
+
+def _answers(jobs: Jobs, asked: Sequence[str], runs: Sequence[Run]) -> None:
+    for letter, job_id, run in zip(LETTERS, asked, runs, strict=False):
+        _answer(jobs, job_id, run, f"**{letter}** " if len(runs) > 1 else "")
+
+
+def _answer(jobs: Jobs, job_id: str, run: Run, name: str) -> None:
     job = jobs.job(job_id)
     if job is None:
         return
     if job.state in OPEN:
-        st.progress(job.progress, _("Testing"))
+        st.progress(job.progress, f"{name}{_('Testing')}")
     elif job.result is None:
-        st.warning(job.message or _("The test was not made."))
+        st.warning(name + (job.message or _("The test was not made.")))
     else:
         answer, task = json.loads(job.result), TASKS[run.experiment.task]
         text = _("On {n:,} fresh sequences the loss is {loss:.4g}").format(
@@ -101,7 +153,7 @@ def _answer(jobs: Jobs, job_id: str, run: Run) -> None:
             text += _("; {label}: {share:.2%}").format(
                 share=answer["accuracy"], label=_(task.accuracy_label or "")
             )
-        st.markdown(text + ".")
+        st.markdown(f"{name}{text}.")
 
 
 def _plain(text: str) -> str:

@@ -2,77 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60_000  # ms; the machine may be slow, and waiting ends as soon as what is waited for is there
+from tests.browser.app import becomes, button, choose, live, reaches, served, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
-
-# The live component's root element, inside Streamlit's shadow root.
-LIVE = "[data-updates]"
-
-
-@contextmanager
-def served(folder: Path, *arguments: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A server on a port and a store of its own, stopped by Ctrl-C's signal."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", *arguments, "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "RNNVIZ_STORE": f"sqlite:///{folder}/test.db"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: _healthy(address))
-        yield address, psutil.Process(server.pid)
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(60)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One server for the tests that can share it."""
-    with served(tmp_path_factory.mktemp("store"), "app.py") as (address, _):
-        yield address
-
-
-@pytest.fixture
-def visitor(browser: Browser) -> Iterator[Callable[[], Page]]:
-    """A maker of tabs, each in a profile of its own; fails on an uncaught exception in any of them."""
-    contexts, errors = [], []
-
-    def visit() -> Page:
-        context = browser.new_context(viewport={"width": 1440, "height": 900})
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def test_choose_train_watch_stop_and_find_the_same_run_elsewhere(
@@ -154,7 +93,7 @@ def test_the_page_follows_the_end_of_a_run_and_tests_it_on_fresh_sequences(
     expect(button(page, "Stop")).to_be_disabled()
     button(page, "Test on 10,000 fresh sequences").click()
     answer = page.get_by_text("On 10,000 fresh sequences the loss is", exact=False)
-    expect(answer).to_be_visible(timeout=PATIENCE)
+    expect(answer).to_be_visible(timeout=60_000)
 
 
 def test_a_run_that_explodes_ends_as_diverged_and_stays_drawn(
@@ -201,54 +140,11 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     assert alive == []
 
 
-def button(page: Page, name: str):
-    return page.get_by_role("button", name=name, exact=True)
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    """Pick an option of a select box in the sidebar."""
-    page.get_by_role("combobox", name=label, exact=False).first.click()
-    page.get_by_role("option", name=option, exact=True).click()
-    page.wait_for_url("**cell=lstm**")
-
-
-def live(page: Page, name: str) -> int:
-    """A number that the live component says of itself: updates, step, heatColumns."""
-    return int(page.locator(LIVE).first.evaluate(f"(e) => e.dataset.{name} || '0'"))
-
-
-def reaches(page: Page, name: str, value: int) -> None:
-    wait_in(page, f"Number(live.dataset.{name}) >= {value}")
-
-
-def becomes(page: Page, state: str) -> None:
-    wait_in(page, f"live.dataset.state === '{state}'")
-
-
-def wait_in(page: Page, condition: str) -> None:
-    """Wait for a condition on the live component's root element, inside shadow roots too."""
-    page.wait_for_function(
-        f"""() => {{
-            const deep = (root) => root.querySelector('{LIVE}') || [...root.querySelectorAll('*')]
-                .filter((e) => e.shadowRoot).map((e) => deep(e.shadowRoot)).find(Boolean);
-            const live = deep(document);
-            return live && ({condition});
-        }}""",
-        timeout=PATIENCE,
-    )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    for _ in range(int(seconds / 0.05)):
-        if condition():
-            return
-        Event().wait(0.05)
-    raise AssertionError("what was waited for did not come")
-
-
-def _healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def test_ctrl_c_does_not_wait_for_a_page_that_is_open(tmp_path: Path, visitor: Callable[[], Page]) -> None:
+    """A stream has no end of its own, and a server that ends waits for its connections."""
+    with served(tmp_path, "app.py") as (address, _):
+        page = visitor()
+        page.goto(f"{address}/train?task=adding&length=20&hidden=8&steps=100000")
+        button(page, "Train").click()
+        reaches(page, "step", 3)
+    # served() has waited for the end.
