@@ -65,7 +65,8 @@ def figures(drawn: Sequence[Run]) -> None:
     """The live figures; where the stream is out of reach, this fragment brings the data."""
     now = link.runs(store)
     panes = view.panes if now else ()
-    heard = live(store, view.twins, now, panes, steering.fallback(), view.large, view.replay)
+    invitation = None if view.lesson is None else _("Predict first, then train, or play the recording.")
+    heard = live(store, view.twins, now, panes, steering.fallback(), view.large, view.replay, invitation)
     steering.hear(store, heard, drawn, now)
 
 

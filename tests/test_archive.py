@@ -32,16 +32,18 @@ from rnnviz.runs.archive import (
     ArchiveError,
     expected_arrays,
     from_archive,
+    measured,
     parameter_shapes,
     to_archive,
 )  # fmt: skip
-from rnnviz.runs.chunk import decode
+from rnnviz.runs.chunk import MAX_HEADER, decode
 from rnnviz.runs.job_kinds import job_slice
 from rnnviz.runs.jobs import Jobs
 from rnnviz.runs.schema import CHUNKS, RUNS
 from rnnviz.runs.store import ENDED, Run, Store
 from rnnviz.runs.worker import advance_slice
 from rnnviz.tasks import TASKS
+from rnnviz.tasks.task import Solved
 from rnnviz.training import advance, begin
 
 ROOT = Path(__file__).parents[1]
@@ -301,6 +303,33 @@ def test_relations_between_the_runs_of_a_file_are_kept(store, other):
     assert row_of(other, alone).repeats is None, "what it repeats is not in the file"
 
 
+def test_a_repeat_of_a_repeat_stands_for_itself_in_a_file(store, other):
+    run = trained(store)
+    again = trained(store, EXPERIMENT.changed(seed=1), repeats=run)
+    third = trained(store, EXPERIMENT.changed(seed=2), repeats=again)
+    ids = from_archive(other, to_archive(store, [run, again, third]), None)
+    assert [row_of(other, new).repeats for new in ids] == [None, ids[0], None]
+
+
+def test_a_run_that_is_solved_before_its_first_step(store, other, monkeypatch):
+    """Its one chunk has a look and no step."""
+    monkeypatch.setattr(TASKS["digits_rows"], "solved", Solved("loss", 1e9, ""))
+    run = trained(store, EXPERIMENT.changed(until="solved"), ())
+    assert [len(decode(c.record)) for c in store.chunks(run)] == [0]
+    blob = to_archive(store, [run])
+    (new,) = from_archive(other, blob, None)
+    assert content(other, new) == content(store, run)
+    row = row_of(other, new)
+    assert (row.state, row.step, row.solved_at, row.train_loss) == ("finished", 0, 0, None)
+    other.delete(new)
+    files = unzipped(blob)
+    manifest = json.loads(files[MANIFEST])
+    manifest["runs"][0]["chunks"] = 2
+    again = {CHUNK(1): files[CHUNK(0)], MANIFEST: json.dumps(manifest).encode()}
+    said = refused(other, zipped({**files, **again}))
+    assert said == "This run file is broken: run 1: chunk 2: the steps are out of order."
+
+
 def test_the_same_file_twice_is_two_runs(other):
     ids = from_archive(other, made(), None) + from_archive(other, made(), None)
     assert len(set(ids)) == 2
@@ -350,6 +379,56 @@ def test_what_cannot_go_out(store, monkeypatch):
         connection.execute(sa.update(CHUNKS).values(record=save({"step": np.zeros(3)})))
     with pytest.raises(ArchiveError, match=r"^[A-Z].+\.$"):
         to_archive(store, [run])
+
+
+@pytest.mark.parametrize("which", ["all", "last", "none"])
+def test_a_file_is_measured_before_it_is_made(store, which):
+    runs = [trained(store), trained(store, EXPERIMENT.changed(cell="gru")), store.create(EXPERIMENT)]
+    files = unzipped(to_archive(store, runs, which))
+    files.pop(MANIFEST)
+    assert measured(store, runs, which) == (sum(map(len, files.values())), len(files))
+    assert measured(store, [], which) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("MAX_BYTES", r"These runs fill \d+ MB, and a run file holds at most \d+ MB: take .+\."),
+        ("MAX_FILES", r"These runs were recorded in \d+ pieces, and a run file holds at most 10: .+\."),
+        ("MAX_RUNS", r"These are 11 runs, and a run file holds at most 10: take fewer runs\."),
+    ],
+)  # fmt: skip
+def test_what_is_too_much_for_a_file_is_not_loaded(store, monkeypatch, limit, why):
+    runs = [trained(store), *(store.create(EXPERIMENT) for _ in range(10))]
+    monkeypatch.setattr(archive, limit, 10)
+    for name in ("state", "chunks", "checkpoints"):
+        monkeypatch.setattr(store, name, lambda *_: pytest.fail("it is loaded"))
+    monkeypatch.setattr(archive, "records", lambda *_: pytest.fail("it is loaded"))
+    with pytest.raises(ArchiveError) as caught:
+        to_archive(store, runs)
+    assert re.fullmatch(why, str(caught.value))
+
+
+def test_a_run_that_grows_while_its_file_is_made(store, monkeypatch):
+    run = trained(store)
+    monkeypatch.setattr(archive, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(archive, "measured", lambda *_: (0, 0))
+    with pytest.raises(ArchiveError, match=r"^These runs fill"):
+        to_archive(store, [run])
+
+
+def test_what_goes_out_has_a_manifest_that_can_come_in(store, monkeypatch):
+    run = trained(store)
+    monkeypatch.setattr(archive, "MAX_MANIFEST", 100)
+    with pytest.raises(ArchiveError, match=r"^These runs hold too many changes .+\.$"):
+        to_archive(store, [run])
+
+
+def test_the_form_for_screens_stays_where_it_is(store, monkeypatch):
+    """A file is made from the records alone."""
+    run = trained(store)
+    monkeypatch.setattr(store, "chunks", lambda *_: pytest.fail("screens are loaded"))
+    assert to_archive(store, [run])
 
 
 def test_the_web_server_can_use_it():
@@ -406,6 +485,43 @@ def test_a_long_list_of_files_is_not_read(other, monkeypatch):
     monkeypatch.setattr(archive, "MAX_DIRECTORY", 10)
     monkeypatch.setattr(zipfile.ZipFile, "__init__", lambda *_: pytest.fail("nothing is read"))
     assert refused(other, made()) == "This run file is broken: it has to hold at most 65,000 files."
+
+
+def test_many_files_with_short_names_are_not_listed(other, monkeypatch):
+    """A list of the allowed length has room for more entries than there may be."""
+    monkeypatch.setattr(archive, "MAX_FILES", 1000)
+    blob = zipped({MANIFEST: b"{}", **{f"{k:x}": b"" for k in range(1000)}})
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", lambda *_: pytest.fail("nothing is read"))
+    assert refused(other, blob) == "This run file is broken: it has to hold at most 1,000 files."
+
+
+def test_a_manifest_of_many_small_things_is_not_read(other, monkeypatch):
+    """2 MB of empty lists are 4 kB in the file, and many times that in memory."""
+    blob = zipped({MANIFEST: b"[" + b"[]," * (archive.MAX_MANIFEST // 3) + b"[]]"})
+    assert len(blob) < 10_000
+    monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("nothing is read"))
+    assert refused(other, blob) == "This run file is broken: its manifest has to hold at most 2 MB."
+
+
+def padded(blob: bytes, size: int) -> bytes:
+    """The same blob with spaces behind its header."""
+    (length,) = struct.unpack_from("<Q", blob)
+    return struct.pack("<Q", size) + blob[8 : 8 + length].ljust(size) + blob[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("chunks/000000", "chunk 1 is not a recording that this program can read"),
+        ("state", "its state cannot be read"),
+        ("checkpoints/0000000", "a checkpoint cannot be read"),
+    ],
+)
+def test_a_long_header_is_not_read(other, name, why):
+    files, name = unzipped(made()), f"runs/0/{name}.safetensors"
+    said = refused(other, zipped({**files, name: padded(files[name], MAX_HEADER + 8)}))
+    assert said == f"This run file is broken: run 1: {why}."
+    assert from_archive(other, zipped({**files, name: padded(files[name], MAX_HEADER)}), None)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -586,6 +702,20 @@ def test_a_second_run_that_is_broken_leaves_nothing_of_the_first(store, other):
     assert refused(other, broken) == "This run file is broken: run 2: step is not what was recorded."
     with other.read() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(CHUNKS)).scalar() == 0
+
+
+@pytest.mark.parametrize(
+    ("repeats", "number"), [([None, 0, 1], 3), ([1, 0, None], 1), ([2, 0, 1], 1), ([1, 2, None], 1)]
+)
+def test_repeats_of_repeats_are_refused(store, other, repeats, number):
+    blob = to_archive(store, [store.create(EXPERIMENT) for _ in repeats])
+
+    def change(manifest: Any) -> None:
+        for entry, place in zip(manifest["runs"], repeats, strict=True):
+            entry["repeats"] = place
+
+    said = refused(other, told(change, blob))
+    assert said == f"This run file is broken: run {number}: it repeats a run that is a repeat itself."
 
 
 def test_words_from_outside_are_cut_and_put_on_one_line(other):

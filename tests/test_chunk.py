@@ -444,6 +444,26 @@ def test_a_blob_of_another_format_is_refused_in_a_sentence(write, read, number, 
 
 
 @pytest.mark.parametrize(("write", "read"), READERS.values(), ids=READERS)
+def test_a_long_header_is_refused_before_it_is_read(write, read, monkeypatch):
+    """Short texts of JSON can fill the memory."""
+    blob = write(made(3))
+    (length,) = struct.unpack_from("<Q", blob)
+
+    def padded(size: int) -> bytes:
+        return struct.pack("<Q", size) + blob[8 : 8 + length].ljust(size) + blob[8 + length :]
+
+    assert read(padded(chunks.MAX_HEADER)) is not None
+    too_long, beyond = padded(chunks.MAX_HEADER + 8), struct.pack("<Q", len(blob) - 7) + blob[8:]
+    for broken in (too_long, beyond):
+        monkeypatch.setattr(json, "loads", lambda *_: pytest.fail("it is read"))
+        with pytest.raises(ValueError, match=r"^The header has \d+ bytes\.$"):
+            chunks.header(broken)
+        monkeypatch.undo()
+        with pytest.raises(ValueError, match=r"^This is no recording of a run\.$"):
+            read(broken)
+
+
+@pytest.mark.parametrize(("write", "read"), READERS.values(), ids=READERS)
 @pytest.mark.parametrize("broken", [b"", b"short", b"\xff" * 40, b"\x02" + bytes(7) + b"[]", "cut", "list"])
 def test_what_is_no_blob_is_refused_in_a_sentence(write, read, broken):
     if broken == "cut":

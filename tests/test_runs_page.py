@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ET
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from rnnviz.runs.store import UNDO_SECONDS, Store, owner_hash
 from rnnviz.runs.worker import advance_slice
 from rnnviz.ui import run_list, services, sharing
 from rnnviz.ui.run_list import AT_ONCE, FLAT, HEIGHT, WIDTH, curve_svg, in_words
+from rnnviz.ui.text import plain
 
 PAGES = Path(__file__).resolve().parents[1] / "pages"
 NAVIGATION = f"""
@@ -122,7 +125,7 @@ def test_names_are_shown_as_they_are_and_never_as_markup(store: Store) -> None:
     run = ended(store, name=name)
     app = page()
     label = app.get("page_link")[0].proto.label
-    assert label == run_list.plain(name)
+    assert label == plain(name)
     assert not re.search(r"(?<!\\)[*\[<:]", label)
     tick(app, run).button(key="runs_delete").click().run()
     assert not any("**x**" in m.value for m in app.markdown)
@@ -174,6 +177,32 @@ def test_search_looks_in_names_and_settings(store: Store) -> None:
     assert any("None of your runs" in m.value for m in app.markdown)
     app.text_input(key="runs_search").set_value("").run()
     assert len(listed(app)) == 2
+
+
+def test_search_looks_in_what_the_list_shows_and_in_nothing_else(store: Store) -> None:
+    digits = Experiment(task="digits_rows", cell="gru", hidden=64, learning_rate=0.02)
+    run = store.run(store.create(digits, name="Übung 1: 100% of it"))
+    found = ("", "  ", "handwritten", "ROW by row", "64 units", "gru", "übung", "ÜBUNG", "0%", "units 64 gru")
+    assert [words for words in found if not run_list.matches(run, words)] == []
+    assert run_list.matches(run, "learning rate 0.02")
+    other = ("cell", "task", "digits_rows", "gru übung lstm", "1_1", "g%u", "null", '"', "seed")
+    assert [words for words in other if run_list.matches(run, words)] == []
+
+
+def test_a_repeat_of_a_repeat_has_a_line(store: Store) -> None:
+    """So has every run of a circle: nothing that is kept is out of reach."""
+    first = store.create(SMALL, ME)
+    second = store.create(SMALL, ME, repeats=first)
+    third = store.create(SMALL, ME, repeats=second)
+    circle = store.create(SMALL, ME, run="circle", repeats="circle")
+    found = {entry.run.id: [r.id for r in entry.repeats] for entry in run_list.entries(store.runs(owner=ME))}
+    assert found == {circle: [], third: [], first: [second]}
+
+
+def test_the_list_says_how_long_runs_are_kept(store: Store) -> None:
+    ended(store)
+    (told,) = [c.value for c in page().caption if "kept for" in c.value]
+    assert "Runs are kept for at most 30 days, and less when the store is full." in told
 
 
 # What can be done
@@ -343,8 +372,25 @@ def test_a_file_is_opened_as_ones_own_runs(store: Store) -> None:
 def test_a_file_of_something_else_is_refused_in_a_sentence(store: Store) -> None:
     ended(store)
     app = uploaded(page(), b"nonsense")
-    assert app.warning[0].value.endswith(".")
+    assert app.warning[0].value.endswith(".\u2060")
     assert len(store.runs()) == 1
+
+
+def test_words_of_a_strangers_file_are_no_markup(store: Store) -> None:
+    run = ended(store)
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(sharing.run_file(store, [run]))) as file,
+        zipfile.ZipFile(out, "w") as other,
+    ):
+        for name in file.namelist():
+            blob = file.read(name)
+            if name == "manifest.json":
+                blob = blob.replace(b'"cell": "lstm"', b'"cell": "![x](//x.org/y.png)"')
+            other.writestr(name, blob)
+    told = uploaded(page(), out.getvalue()).warning[0].value
+    assert "x" in told
+    assert not re.search(r"(?<!\\)[\[\]()!]", told), told
 
 
 # Words and curves
@@ -365,7 +411,7 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(store: Store) -> None
         ),
         (
             {"state": "finished", "step": 25, "validation_loss": 0.1, "validation_accuracy": 0.5},
-            "Finished after 25 steps. Validation loss 0.1, sums right to within 0.04: 50.0%.",
+            "Finished after 25 steps. Validation loss 0.1, sums right to within 0.04: 50.0\u00a0%.",
         ),
     ],
 )

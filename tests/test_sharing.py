@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 
 from rnnviz.experiment import Experiment
 from rnnviz.recording import Chunk, concatenate
-from rnnviz.runs.archive import ArchiveError
+from rnnviz.runs import archive
+from rnnviz.runs.archive import from_archive, to_archive
 from rnnviz.runs.chunk import decode
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store
@@ -159,6 +161,18 @@ def test_nothing_is_left_out_of_a_long_choice_and_nothing_is_told_twice(store: S
     )
 
 
+def test_a_table_is_made_of_the_records_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look stands beside its step, also where the chunk before has recorded it."""
+    run, whole = store.create(SMALL, pause_at=10), recorded(store)
+    slice_of(store, run)
+    store.command(run, "go")
+    store.settle()
+    slice_of(store, run)
+    assert len(store.chunks(run)) > 1
+    monkeypatch.setattr(store, "chunks", lambda *_: pytest.fail("screens are loaded"))
+    assert sharing.table(store, [run]) == sharing.table(store, [whole])
+
+
 def test_the_table_keeps_what_is_not_a_number(store: Store) -> None:
     wild = SMALL.changed(cell="relu", clip="none", optimizer="sgd", learning_rate=100.0, steps=200)
     run = recorded(store, wild)
@@ -201,7 +215,7 @@ def test_a_run_comes_back_from_its_file_with_its_repeats(store: Store, tmp_path:
     run = recorded(store, name="mine")
     recorded(store, SMALL.changed(seed=1), repeats=run)
     other = Store(f"sqlite:///{tmp_path}/other.db")
-    sharing.import_file(other, sharing.run_file(store, [run]), "somebody")
+    from_archive(other, sharing.run_file(store, [run]), "somebody")
     (copy,) = [r for r in other.runs(owner="somebody") if r.repeats is None]
     (repeat,) = other.repeats_of(copy.id)
     assert (copy.name, copy.experiment, copy.state) == ("mine", SMALL, "finished")
@@ -210,10 +224,32 @@ def test_a_run_comes_back_from_its_file_with_its_repeats(store: Store, tmp_path:
     other.close()
 
 
-def test_a_file_of_something_else_is_refused_in_a_sentence(store: Store) -> None:
-    with pytest.raises(ArchiveError, match=r"^[A-Z].*\.$"):
-        sharing.import_file(store, b"nonsense", None)
-    assert store.runs() == []
+def test_a_file_leaves_out_what_it_has_no_room_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """First checkpoints but the last, then the repeats, then the last checkpoint."""
+    run = recorded(store)
+    repeat = recorded(store, SMALL.changed(seed=1), repeats=run)
+    other = Store(f"sqlite:///{tmp_path}/other.db")
+    everyone = [run, repeat]
+    found = []
+    for runs, which in ((everyone, "all"), (everyone, "last"), ([run], "last"), ([run], "none")):
+        with zipfile.ZipFile(io.BytesIO(to_archive(store, runs, which))) as file:
+            room = sum(info.file_size for info in file.infolist())
+        with monkeypatch.context() as context:
+            context.setattr(archive, "MAX_BYTES", room)
+            blob = sharing.run_file(store, [run])
+        ids = from_archive(other, blob, None)
+        found.append([len(other.checkpoints(one)) for one in ids])
+    other.close()
+    kept = len(store.checkpoints(run))
+    assert found == [[kept, kept], [1, 1], [1], [0]]
+
+
+def test_a_long_choice_with_repeats_fits_without_them(store: Store) -> None:
+    runs = [store.create(SMALL) for _ in range(archive.MAX_RUNS)]
+    store.create(SMALL.changed(seed=1), repeats=runs[0])
+    assert len(from_archive(store, sharing.run_file(store, runs), None)) == archive.MAX_RUNS
 
 
 # Replays
@@ -282,9 +318,17 @@ def test_a_page_with_runs_offers_them_for_download(store: Store) -> None:
 
 
 def test_what_is_too_large_for_a_table_is_not_offered_as_one(store: Store) -> None:
+    """The repeats count: they are written as well."""
     run = recorded(store)
+    repeat = recorded(store, SMALL.changed(seed=1), repeats=run)
+    half = sharing.LARGEST_TABLE // 2
     with store.write() as connection:
-        connection.execute(sa.update(RUNS).values(bytes=sharing.LARGEST_TABLE + 1))
+        connection.execute(sa.update(RUNS).values(bytes=half))
+    assert sharing.table(store, [run, repeat]).count("\n") == 1 + 2 * 26, "each counts once"
+    with store.write() as connection:
+        connection.execute(sa.update(RUNS).values(bytes=half + 1))
+    with pytest.raises(ValueError, match=r"^These runs recorded 300 MB, .+\.$"):
+        sharing.table(store, [run])
     app = AppTest.from_file(PAGE, default_timeout=60)
     app.query_params["run"] = run
     app.run()

@@ -808,21 +808,6 @@ def test_names(store):
     assert row_of(store, store.create(EXPERIMENT, name=" ")).name is None
 
 
-def test_searching(store):
-    gru = store.create(Experiment(cell="gru", steps=77), "me", name="Übung 1: 100% of it")
-    lstm = store.create(Experiment(cell="lstm", steps=77), "me")
-    store.create(Experiment(cell="lstm", steps=77), "them")
-
-    def found(search: str) -> list[str]:
-        return [run.id for run in store.runs(owner="me", search=search)]
-
-    assert found("") == found("  ") == found('"STEPS":77') == [lstm, gru]
-    assert found("gru") == found("GRU übung") == found("ÜBUNG") == found("0%") == [gru]
-    assert found("Lstm") == [lstm]
-    assert found("lstm übung") == found("1_1") == found("g%u") == []
-    assert len(store.runs(("queued",), search="lstm")) == 2
-
-
 @pytest.mark.parametrize("state", TRANSITIONS)
 def test_what_is_discarded_is_stopped_and_out_of_sight_until_it_is_restored(store, state):
     run, other = in_state(store, state), store.create(EXPERIMENT)
@@ -1106,6 +1091,21 @@ def test_the_oldest_ended_runs_make_room(store):
     assert store.run(ids[1]) is not None
 
 
+def test_who_keeps_most_makes_room_first(store):
+    """However old the runs of the others are."""
+    ids = [filled(store, size=1000) for _ in range(6)]
+    owners = ("a", "b", "b", "b", None, None)
+    each = row_of(store, ids[0]).bytes
+    with store.write() as connection:
+        for k, (run, owner) in enumerate(zip(ids, owners, strict=True)):
+            connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(owner=owner, updated=10.0 + k))
+    limits = {"max_age": 1e12}
+    assert store.prune(max_bytes=6 * each, **limits) == []
+    assert store.prune(max_bytes=5 * each, **limits) == [ids[1]]
+    assert store.prune(max_bytes=2 * each, **limits) == [ids[2], ids[4], ids[0]]
+    assert {run.id for run in store.runs()} == {ids[3], ids[5]}
+
+
 def test_age_makes_room_before_size_is_looked_at(store):
     old, new = filled(store, size=1000), filled(store, size=1000)
     with store.write() as connection:
@@ -1371,7 +1371,6 @@ def test_every_statement_is_also_that_of_postgresql(store):
     store.set_pace(run, 2.0)
     store.next_due()
     store.rename(run, "name")
-    store.runs(search="two words")
     store.repeats_of(run)
     store.overrule(run)
     store.command(run, "pause")

@@ -411,6 +411,35 @@ def test_settings_change_while_it_trains(store: Store) -> None:
         assert [c[1:] for c in store.orders(run, 1).changes] == [("learning_rate", 0.001), ("clip", "none")]
 
 
+def test_a_change_leaves_alone_what_nobody_turned(store: Store) -> None:
+    """Twins differ in a setting: changing another one must not make them the same."""
+    app = started(task="adding", learning_rate=0.001, twin="learning_rate:0.1")
+    a, b = view(app).runs
+    app.number_input(key=f"change_clip_threshold_{a}").set_value(0.5).run()
+    app.button(key="apply").click().run()
+    for run in (a, b):
+        store.claim(run)
+        assert [c[1:] for c in store.orders(run, 1).changes] == [("clip_threshold", 0.5)]
+
+
+def test_repeats_and_play_keep_to_the_most_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steering, "MAX_ACTIVE", 4)
+    app = started(task="adding")
+    app.button(key="repeat").click().run()
+    assert len(store.runs()) == 1, "five in all are one too many"
+    assert any("under way" in w.value for w in app.warning)
+    monkeypatch.setattr(steering, "MAX_ACTIVE", 5)
+    app.button(key="repeat").click().run()
+    assert len(store.runs()) == 5
+    (run,) = view(app).runs
+    store.command(run, "pause")
+    store.settle()
+    app.run()
+    monkeypatch.setattr(steering, "MAX_ACTIVE", 4)
+    app.button(key="play").click().run()
+    assert {store.run(r.id).command for r in store.runs()} == {"pause"}
+
+
 def test_nobody_else_steers(store: Store) -> None:
     """The buttons of a page whose run changed hands, as a forged message would press them."""
     app = started(task="adding")

@@ -48,6 +48,8 @@ DEAD = 0.25
 MOSTLY_DEAD = 0.75
 CLIPPED_SHARE = 0.9  # nearly every step clipped,
 CLIPPED_FACTOR = 10.0  # to less than a tenth: threshold and norms are of different sizes
+#: They divide the gradient by its usual size, so that cutting every one of them changes next to nothing.
+INDIFFERENT = ("adam", "rmsprop")
 #: An update half as large as the weights forgets what they were. The usual rule of thumb is 1e-3 (Karpathy,
 #: CS231n notes); Adam begins with a tenth and learns well.
 LARGE_UPDATE = 0.5
@@ -83,7 +85,8 @@ class Finding:
     clipped_hard: share of the recent steps that were clipped; factor, the usual norm over the threshold
     overfitting: train and validation loss now; best validation loss and its step
     rate_too_small: update, its usual size in units of the weights; rate
-    learned: step of the first validation that met the criterion; accuracy (where there is one) and loss now
+    learned: step of the validation from which on all met the criterion; loss now, and accuracy where there
+        is one
     healthy: progress; loss
     """
 
@@ -104,6 +107,8 @@ def diagnose(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> tuple[
     rules = (_rate_too_large, _exploding, _dead, _saturated, _vanishing, _clipped_hard, _overfitting)
     found = [] if learned else [finding for rule in rules if (finding := rule(run))]
     kinds = {finding.kind for finding in found}
+    if "exploding" in kinds:
+        found = [finding for finding in found if finding.kind != "clipped_hard"]  # clipping holds it
     if "dead" in kinds and run.dead >= MOSTLY_DEAD:
         found = [finding for finding in found if finding.kind != "vanishing"]  # it is what dead units do
     if run.diverged:
@@ -168,8 +173,14 @@ class _Run:
 
     @cached_property
     def relative_update(self) -> np.ndarray:
-        """Size of each update in units of the weights' size."""
-        return _quotient(self.arrays["update"], self.arrays["weight"])
+        """Size of each update in units of the weights' size; NaN where all of them were 0."""
+        weight = self.arrays["weight"]
+        return _quotient(self.arrays["update"], np.where(weight > 0, weight, np.nan))
+
+    @cached_property
+    def usual_update(self) -> float:
+        """The same, of the usual update now."""
+        return _median(self.relative_update[self.recent])
 
     @cached_property
     def jump(self) -> np.ndarray:
@@ -280,13 +291,16 @@ def _way(decades: float, steps: int) -> dict[str, float]:
 
 
 def _clipped_hard(run: _Run) -> Finding | None:
+    """The threshold alone keeps the updates too small: it is not what holds an explosion."""
     norm, threshold = (run.arrays[name][run.recent].astype(float) for name in ("norm_before", "threshold"))
     on = np.isfinite(threshold) & np.isfinite(norm)
-    if not on.any() or run.progress >= GOING_WELL:
+    if not on.any() or run.progress >= GOING_WELL or run.experiment.optimizer in INDIFFERENT:
         return None
     share = float((norm > threshold)[on].mean())
     factor = _median(_quotient(norm, threshold)[on])
     if share < CLIPPED_SHARE or not factor >= CLIPPED_FACTOR:
+        return None
+    if not run.usual_update < SMALL_UPDATE <= run.usual_update * factor:
         return None
     level: Level = "bad" if run.progress < STUCK else "warn"
     return Finding("clipped_hard", level, {"share": share, "factor": factor})
@@ -309,7 +323,7 @@ def _overfitting(run: _Run) -> Finding | None:
 
 
 def _rate_too_small(run: _Run) -> Finding | None:
-    usual = _median(run.relative_update[run.recent])
+    usual = run.usual_update
     if run.progress >= STUCK or not usual < SMALL_UPDATE:
         return None
     rate = float(run.experiment.at(run.steps)["learning_rate"])
@@ -317,7 +331,7 @@ def _rate_too_small(run: _Run) -> Finding | None:
 
 
 def _learned(run: _Run) -> Finding | None:
-    """The task's criterion is met now."""
+    """The task's criterion is met, and has been since a step."""
     solved, looks = TASKS[run.experiment.task].solved, run.arrays
     met = [
         solved.met(float(loss), None if np.isnan(accuracy) else float(accuracy))
@@ -325,7 +339,8 @@ def _learned(run: _Run) -> Finding | None:
     ]
     if not met or not met[-1] or not math.isfinite(run.validation) or run.diverged:
         return None
-    numbers = {"step": float(looks["validation_step"][met.index(True)]), "loss": run.validation}
+    since = len(met) - met[::-1].index(False) if False in met else 0
+    numbers = {"step": float(looks["validation_step"][since]), "loss": run.validation}
     accuracy = float(looks["validation_accuracy"][-1])
     return Finding("learned", "good", numbers if math.isnan(accuracy) else {**numbers, "accuracy": accuracy})
 

@@ -15,7 +15,7 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from ..recording import Chunk, Recorder
 from ..tasks import TASKS
 from . import chunk as chunks
 from .schema import CHECKPOINTS, CHUNKS, RUNS, STATES
-from .store import ENDED, TRANSITIONS, ChunkRow, Store, new_id, tidy
+from .store import ENDED, TRANSITIONS, ChunkRow, Run, Store, new_id, tidy
 
 SUFFIX = ".rnnviz"
 FORMAT, VERSION = "rnnviz runs", 1
@@ -40,6 +40,7 @@ MAX_FILES = 65_000
 MAX_DIRECTORY = 200 * MAX_FILES  # bytes of the zip file's own list of what it holds
 MAX_RUNS = 100
 MANIFEST = "manifest.json"
+MAX_MANIFEST = 2_000_000  # bytes of JSON; many more would fill the memory with small objects
 MESSAGE_LENGTH = 300
 #: The first field of `Chunk` that has a row for each look at the validation set, as all after it have;
 #: those before it have one for each step.
@@ -74,46 +75,106 @@ def to_archive(store: Store, runs: Sequence[str], checkpoints: Checkpoints = "al
 
     Raises ArchiveError when there is no such run or the file would be too large to be taken in again.
     """
+    if len(runs) > MAX_RUNS:
+        raise ArchiveError(
+            f"These are {len(runs)} runs, and a run file holds at most {MAX_RUNS}: take fewer runs."
+        )
+    _check_room(*measured(store, runs, checkpoints))
     entries: list[dict[str, Any]] = []
-    files: dict[str, bytes] = {}
-    for index, run in enumerate(runs):
-        state, kept = store.state(run), store.checkpoints(run)
-        rows = store.chunks(run)
-        row = store.run(run)  # last: its experiment knows of every change that the chunks show
-        if row is None:
-            raise ArchiveError(f"run: got {run[:40]!r}; there is no such run.")
-        try:
-            columns = _derived(row.experiment, [chunks.decode(r.record) for r in rows])
-        except ValueError as error:  # recorded by an older version
-            raise ArchiveError(str(error)) from None
-        steps = sorted(step for step in kept if step <= columns["step"])
-        steps = {"all": steps, "last": steps[-1:], "none": []}[checkpoints]
-        entries.append({
-            "experiment": json.loads(row.experiment.to_json()),
-            "columns": {
-                **columns, "state": row.state, "message": row.message, "kernel": row.kernel, "name": row.name,
-                "rate": row.rate, "created": row.created,
-            },
-            "repeats": runs.index(row.repeats) if row.repeats in runs else None,
-            "chunks": len(rows), "checkpoints": steps, "has_state": state is not None,
-        })  # fmt: skip
-        files |= {_chunk_name(index, k): r.record for k, r in enumerate(rows)}
-        files |= {_checkpoint_name(index, step): kept[step] for step in steps}
-        if state is not None:
-            files[_state_name(index)] = state
-    manifest = {"format": FORMAT, "version": VERSION, "runs": entries}
-    files[MANIFEST] = json.dumps(manifest, indent=1).encode()
-    size = sum(map(len, files.values()))
-    if size > MAX_BYTES or len(files) > MAX_FILES:
+    size = number = 0
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+
+        def put(name: str, content: bytes) -> None:
+            nonlocal size, number
+            size, number = size + len(content), number + 1
+            _check_room(size, number)  # a run under way has grown since it was measured
+            archive.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
+
+        for index, run in enumerate(runs):
+            state, blobs = store.state(run), list(records(store, run))
+            row = store.run(run)  # last: its experiment knows of every change that the chunks show
+            if row is None:
+                raise ArchiveError(f"run: got {run[:40]!r}; there is no such run.")
+            try:
+                columns = _derived(row.experiment, map(chunks.decode, blobs))
+            except ValueError as error:  # recorded by an older version
+                raise ArchiveError(str(error)) from None
+            kept = _checkpoints(store, run, columns["step"], checkpoints)
+            entries.append({
+                "experiment": json.loads(row.experiment.to_json()),
+                "columns": {
+                    **columns, "state": row.state, "message": row.message, "kernel": row.kernel,
+                    "name": row.name, "rate": row.rate, "created": row.created,
+                },
+                "repeats": _repeated(store, row, runs), "chunks": len(blobs), "checkpoints": list(kept),
+                "has_state": state is not None,
+            })  # fmt: skip
+            for k, blob in enumerate(blobs):
+                put(_chunk_name(index, k), blob)
+            for step, parameters in kept.items():
+                put(_checkpoint_name(index, step), parameters)
+            if state is not None:
+                put(_state_name(index), state)
+        manifest = json.dumps({"format": FORMAT, "version": VERSION, "runs": entries}, indent=1).encode()
+        if len(manifest) > MAX_MANIFEST:
+            raise ArchiveError("These runs hold too many changes for one run file: take fewer runs.")
+        put(MANIFEST, manifest)
+    return file.getvalue()
+
+
+def measured(store: Store, runs: Sequence[str], checkpoints: Checkpoints = "all") -> tuple[int, int]:
+    """Bytes and number of the blobs that a file of these runs holds, without loading them."""
+    length, count = sa.func.coalesce(sa.func.sum(sa.func.length(CHUNKS.c.record)), 0), sa.func.count()
+    kept = sa.select(CHECKPOINTS.c.run, CHECKPOINTS.c.step, sa.func.length(CHECKPOINTS.c.parameters))
+    with store.read() as connection:
+        size, number = connection.execute(sa.select(length, count).where(CHUNKS.c.run.in_(runs))).one()
+        lengths = sa.select(sa.func.length(STATES.c.state)).where(STATES.c.run.in_(runs))
+        others = list(connection.execute(lengths).scalars())
+        if checkpoints != "none":
+            rows = connection.execute(kept.where(CHECKPOINTS.c.run.in_(runs)).order_by(CHECKPOINTS.c.step))
+            # By run alone the last one stays.
+            others += {run if checkpoints == "last" else (run, step): n for run, step, n in rows}.values()
+    return int(size) + sum(others), int(number) + len(others)
+
+
+def records(store: Store, run: str) -> Iterator[bytes]:
+    """The recorded chunks of a run in order, few of them in memory at once."""
+    query = sa.select(CHUNKS.c.record).where(CHUNKS.c.run == run).order_by(CHUNKS.c.first_step)
+    with store.read() as connection:
+        yield from connection.execute(query.execution_options(yield_per=32)).scalars()
+
+
+def _checkpoints(store: Store, run: str, reached: int, which: Checkpoints) -> dict[int, bytes]:
+    """The chosen checkpoints up to step `reached`, by step."""
+    if which == "none":
+        return {}
+    query = sa.select(CHECKPOINTS.c.step, CHECKPOINTS.c.parameters)
+    query = query.where(CHECKPOINTS.c.run == run, CHECKPOINTS.c.step <= reached)
+    ordered = query.order_by(CHECKPOINTS.c.step.desc()).limit(1 if which == "last" else None)
+    with store.read() as connection:
+        return dict(sorted((step, blob) for step, blob in connection.execute(ordered)))
+
+
+def _repeated(store: Store, row: Run, runs: Sequence[str]) -> int | None:
+    """The place in the file of the run that this one repeats, unless that one is a repeat itself."""
+    if row.repeats is None or row.repeats not in runs:
+        return None
+    above = store.run(row.repeats)
+    return None if above is None or above.repeats in runs else runs.index(row.repeats)
+
+
+def _check_room(size: int, number: int) -> None:
+    if size > MAX_BYTES:
         raise ArchiveError(
             f"These runs fill {size / 1e6:.0f} MB, and a run file holds at most {MAX_BYTES / 1e6:.0f} MB: "
             "take fewer runs or leave out the checkpoints."
         )
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _DATE), content, zipfile.ZIP_DEFLATED)
-    return file.getvalue()
+    if number > MAX_FILES:
+        raise ArchiveError(
+            f"These runs were recorded in {number:,} pieces, and a run file holds at most {MAX_FILES:,}: "
+            "take fewer runs or leave out the checkpoints."
+        )
 
 
 def from_archive(store: Store, blob: bytes, owner: str | None) -> list[str]:
@@ -172,6 +233,8 @@ def _read(blob: bytes) -> list[_Content]:
                 raise _broken("a name stands in it twice")
             if MANIFEST not in archive.namelist():
                 raise ArchiveError("This is no run file of rnnviz.")
+            if archive.getinfo(MANIFEST).file_size > MAX_MANIFEST:
+                raise _broken(f"its manifest has to hold at most {MAX_MANIFEST / 1e6:.0f} MB")
             files = _Files(archive)
             entries = _manifest(files.read(MANIFEST))
             contents = []
@@ -182,6 +245,7 @@ def _read(blob: bytes) -> list[_Content]:
                     raise _broken(f"run {index + 1}: {error}") from None
                 except ExperimentError as error:
                     raise _broken(f"run {index + 1}: {str(error).splitlines()[0].rstrip('.')}") from None
+            _check_repeats(contents)
             return contents
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, struct.error) as error:
         if not zipfile.is_zipfile(io.BytesIO(blob)):
@@ -195,7 +259,10 @@ def _check_directory(blob: bytes) -> None:
     if at < 0 or len(blob) < at + 22:
         raise ArchiveError("This is no run file of rnnviz.")
     (size,) = struct.unpack_from("<I", blob, at + 12)
-    if size > MAX_DIRECTORY or blob[max(0, at - 20) : at].startswith(b"PK\x06\x07"):  # or in the 64-bit form
+    # More than that many bytes or entries, or the 64-bit form.
+    entries = blob.count(b"PK\x01\x02", max(0, at - min(size, MAX_DIRECTORY)), at)
+    wide = blob[max(0, at - 20) : at].startswith(b"PK\x06\x07")
+    if size > MAX_DIRECTORY or entries > MAX_FILES or wide:
         raise _broken(f"it has to hold at most {MAX_FILES:,} files")
 
 
@@ -235,6 +302,13 @@ def _manifest(blob: bytes) -> list[Any]:
     if not isinstance(runs, list) or not 1 <= len(runs) <= MAX_RUNS:
         raise _broken(f"it has to hold 1 to {MAX_RUNS} runs")
     return runs
+
+
+def _check_repeats(contents: Sequence[_Content]) -> None:
+    """A repeat is of a run that repeats none: no screen shows a repeat of a repeat."""
+    for index, content in enumerate(contents):
+        if content.repeats is not None and contents[content.repeats].repeats is not None:
+            raise _broken(f"run {index + 1}: it repeats a run that is a repeat itself")
 
 
 def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
@@ -281,7 +355,10 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
 
 
 def _chunks(experiment: Experiment, blobs: Iterator[bytes]) -> tuple[list[ChunkRow], list[Chunk]]:
-    """Records as rows, the form for screens made anew; each must go on where the one before it ended."""
+    """Records as rows, the form for screens made anew; each must go on where the one before it ended.
+
+    A run that was solved before its first step has one chunk, with a look and no step.
+    """
     rows: list[ChunkRow] = []
     record: list[Chunk] = []
     kinds = expected_arrays(experiment)
@@ -300,19 +377,20 @@ def _chunks(experiment: Experiment, blobs: Iterator[bytes]) -> tuple[list[ChunkR
                 raise ArchiveError(f"{what}: the numbers of {name} do not fit the experiment")
         last = reached + n - 1
         looks = chunk.validation_step
-        if n < 1 or (chunk.step != np.arange(reached, reached + n)).any():
+        unmoved = n == 0 and not rows and looks.tolist() == [0] and chunk.next_step == 0
+        if not (n or unmoved) or (chunk.step != np.arange(reached, reached + n)).any():
             raise ArchiveError(f"{what}: the steps are out of order")
         if (np.diff(looks) < 1).any() or (m and not seen < looks[0] <= looks[-1] <= chunk.next_step):
             raise ArchiveError(f"{what}: the looks at the validation set are out of order")
-        diverged = chunk.next_step == last  # its last point is of a step that was not made
+        diverged = n > 0 and chunk.next_step == last  # its last point is of a step that was not made
         if not (diverged or chunk.next_step == last + 1) or chunk.next_step > experiment.steps:
             raise ArchiveError(f"{what}: the steps are out of order")
         if not clipped <= chunk.clipped <= clipped + n:
             raise ArchiveError(f"{what}: the number of clipped steps is not one")
         reached, clipped, seen = chunk.next_step, chunk.clipped, int(looks[-1]) if m else seen
-        rows.append(ChunkRow(last - n + 1, last, chunk.next_step, blob, chunks.screen(chunk)))
+        rows.append(ChunkRow(last - n + 1, max(0, last), chunk.next_step, blob, chunks.screen(chunk)))
         record.append(chunk)
-        if diverged:
+        if diverged or unmoved:
             break
     if next(iter(blobs), None) is not None:
         raise ArchiveError(f"chunk {len(rows) + 1}: the steps are out of order")
@@ -341,19 +419,17 @@ def parameter_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _derived(experiment: Experiment, record: Sequence[Chunk]) -> dict[str, Any]:
+def _derived(experiment: Experiment, record: Iterable[Chunk]) -> dict[str, Any]:
     """The columns of a run that follow from its record."""
     columns: dict[str, Any] = {
         "step": 0, "clipped": 0, "train_loss": None, "validation_loss": None, "validation_accuracy": None,
         "solved_at": None,
     }  # fmt: skip
-    if record:
-        columns |= {
-            "step": record[-1].next_step, "clipped": record[-1].clipped,
-            "train_loss": _finite(record[-1].loss[-1]),
-        }  # fmt: skip
     solved = TASKS[experiment.task].solved
     for chunk in record:
+        columns |= {"step": chunk.next_step, "clipped": chunk.clipped}
+        if len(chunk):
+            columns["train_loss"] = _finite(chunk.loss[-1])
         for step, loss, accuracy in zip(
             chunk.validation_step, chunk.validation_loss, chunk.validation_accuracy, strict=True
         ):
@@ -366,7 +442,7 @@ def _derived(experiment: Experiment, record: Sequence[Chunk]) -> dict[str, Any]:
 
 def _check_end(experiment: Experiment, state: str, record: Sequence[Chunk], step: int) -> None:
     """A state that the record does not bear out."""
-    diverged = bool(record) and record[-1].next_step == record[-1].step[-1]
+    diverged = bool(record) and len(record[-1]) > 0 and record[-1].next_step == record[-1].step[-1]
     if (state == "diverged") != diverged:
         raise ArchiveError(f"it is said to be {state}, and its steps say otherwise")
     if state == "finished" and step < experiment.steps and experiment.until != "solved":
@@ -379,8 +455,7 @@ def _state(experiment: Experiment, blob: bytes, reached: int) -> tuple[int, byte
     names = ["parameters", *(f"slot.{name}" for name in OPTIMIZERS[experiment.optimizer].slots)]
     _check_arrays(blob, dict.fromkeys(names, (size,)), experiment.precision, "its state")
     try:
-        (length,) = struct.unpack_from("<Q", blob)
-        counters = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["counters"])
+        counters = json.loads(chunks.header(blob)["__metadata__"]["counters"])
         step = counters["step"]
     except _BROKEN:
         raise ArchiveError("its state has no counters") from None
@@ -391,6 +466,7 @@ def _state(experiment: Experiment, blob: bytes, reached: int) -> tuple[int, byte
 
 def _check_arrays(blob: bytes, shapes: Mapping[str, tuple[int, ...]], precision: str, what: str) -> None:
     try:
+        chunks.header(blob)  # measured before the package reads it
         arrays = load(blob)
     except _BROKEN:
         raise ArchiveError(f"{what} cannot be read") from None

@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -21,6 +22,7 @@ from ..recording import GROUPS, Chunk
 
 FORMAT = "1"  # of both kinds of blob, in their metadata
 
+MAX_HEADER = 65_536  # bytes of a blob's JSON; ours have under 2 kB, and a long one could fill the memory
 MAX_ROWS = 256  # rows of a heat map; longer sequences merge neighbouring time steps
 
 CHUNK_BUCKETS = 12  # a tenth of a second at most this many buckets of at most four points
@@ -140,20 +142,27 @@ def _save(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> byte
     """
     blob = save(dict(arrays))
     (length,) = struct.unpack_from("<Q", blob)
-    header = json.loads(blob[8 : 8 + length])
-    text = json.dumps({"__metadata__": dict(metadata), **header}, separators=(",", ":")).encode()
+    text = json.dumps({"__metadata__": dict(metadata), **header(blob)}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # arrays start at a multiple of eight
     return struct.pack("<Q", len(text)) + text + blob[8 + length :]
+
+
+def header(blob: bytes) -> Any:
+    """The header of any safetensors blob. Raises ValueError when it is no JSON, too long or cut off."""
+    if len(blob) < 8:
+        raise ValueError("The blob has no header.")
+    (length,) = struct.unpack_from("<Q", blob)
+    if length > min(MAX_HEADER, len(blob) - 8):
+        raise ValueError(f"The header has {length} bytes.")
+    return json.loads(blob[8 : 8 + length])
 
 
 def _load(blob: bytes) -> dict[str, np.ndarray]:
     """The arrays of a blob of this format."""
     try:
-        (length,) = struct.unpack_from("<Q", blob)
-        metadata = json.loads(blob[8 : 8 + length]).get("__metadata__", {})
-        found = metadata.get("format")
+        found = header(blob).get("__metadata__", {}).get("format")
         arrays = load(blob) if found == FORMAT else {}
-    except (struct.error, ValueError, AttributeError, SafetensorError):
+    except (ValueError, AttributeError, RecursionError, SafetensorError):
         raise ValueError("This is no recording of a run.") from None
     if found != FORMAT:
         kind = f"format {found}" if found else "an older format"
@@ -186,5 +195,6 @@ def _buckets(step: np.ndarray, count: int) -> np.ndarray:
 
 
 __all__ = [
-    "INFINITE", "NAN", "UNDERFLOW", "decode", "encode", "heat_column", "overview", "row_steps", "screen",
+    "INFINITE", "NAN", "UNDERFLOW", "decode", "encode", "header", "heat_column", "overview", "row_steps",
+    "screen",
 ]  # fmt: skip

@@ -234,20 +234,13 @@ class Store:
         return None if row is None else _run(row)
 
     def runs(
-        self, states: Sequence[str] | None = None, owner: str | None = None, limit: int = 1000,
-        search: str = "",
-    ) -> list[Run]:  # fmt: skip
+        self, states: Sequence[str] | None = None, owner: str | None = None, limit: int = 1000
+    ) -> list[Run]:
         """Runs, the least recently served first when states are given, else the newest first.
 
-        Every word of `search` has to stand in the run's name or in its experiment's JSON, in capitals or not.
         Discarded runs are left out, and those whose experiment this version cannot read.
         """
         query = sa.select(RUNS).where(RUNS.c.deleted.is_(None)).limit(limit)
-        for word in search.split():
-            query = query.where(
-                RUNS.c.name.icontains(word, autoescape=True)
-                | RUNS.c.experiment.icontains(word, autoescape=True)
-            )
         if owner is not None:
             query = query.where(RUNS.c.owner == owner)
         if states is None:
@@ -528,9 +521,10 @@ class Store:
         return done.rowcount == 1
 
     def prune(self, max_bytes: int = MAX_BYTES, max_age: float = MAX_AGE) -> list[str]:
-        """Delete ended runs that are too old, then the oldest until the rest fits; returns their ids.
+        """Delete ended runs that are too old, then others until the rest fits; returns their ids.
 
-        Ended repeats go with what they repeat. So does what was discarded and can no longer be restored, and
+        The others are the oldest of whoever keeps most, so that nobody can push out what others keep. Ended
+        repeats go with what they repeat. So does what was discarded and can no longer be restored, and
         processes that were not heard for so long are forgotten.
         """
         with self.write() as connection:
@@ -543,18 +537,27 @@ class Store:
             )
             # Runs under way do not count: no ended run should have to go for them.
             kept = connection.execute(
-                sa.select(RUNS.c.id, RUNS.c.updated, RUNS.c.bytes, RUNS.c.repeats)
+                sa.select(RUNS.c.id, RUNS.c.owner, RUNS.c.updated, RUNS.c.bytes, RUNS.c.repeats)
                 .where(RUNS.c.state.in_(ENDED), RUNS.c.id.not_in(gone))
                 .order_by(RUNS.c.updated)
             ).all()
-            total = sum(row.bytes for row in kept)
+            left = {row.id: row for row in kept}
+            held: dict[str | None, int] = {}
             for row in kept:
-                if row.id in gone or not (row.updated < time.time() - max_age or total > max_bytes):
-                    continue
-                for other in kept:
-                    if row.id in (other.id, other.repeats) and other.id not in gone:
-                        gone.append(other.id)
-                        total -= other.bytes
+                held[row.owner] = held.get(row.owner, 0) + row.bytes
+
+            def drop(run: str) -> None:
+                for one in [row for row in left.values() if run in (row.id, row.repeats)]:
+                    gone.append(one.id)
+                    held[one.owner] -= one.bytes
+                    del left[one.id]
+
+            for row in kept:
+                if row.id in left and row.updated < time.time() - max_age:
+                    drop(row.id)
+            while left and sum(held.values()) > max_bytes:
+                most = max(held.values())  # of several who keep as much, the oldest run goes
+                drop(next(row.id for row in left.values() if held[row.owner] == most))
             _delete(connection, gone)
             connection.execute(sa.delete(PROCESSES).where(PROCESSES.c.heard < time.time() - max_age))
         return gone
@@ -683,8 +686,6 @@ def _connect(url: str) -> Engine:
         def _pragmas(connection: Any, record: Any) -> None:
             # We begin transactions ourselves, because a writer must take its lock at the start.
             connection.isolation_level = None
-            # SQLite's own knows the letters of English only; what is searched for may be in any language.
-            connection.create_function("lower", 1, _lower, deterministic=True)
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={BUSY_MS}")  # first: switching to WAL may have to wait
             deadline = time.monotonic() + BUSY_MS / 1000
@@ -706,10 +707,6 @@ def _connect(url: str) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-def _lower(text: Any) -> Any:
-    return text.lower() if isinstance(text, str) else text
 
 
 def tidy(name: str) -> str | None:

@@ -6,11 +6,16 @@ from ..analysis.diagnosis import STUCK, Finding
 from ..cells import CELLS
 from ..experiment import Experiment
 from ..tasks import TASKS
-from .text import _
+from .text import _, percent
+
+KEEPING_BIAS = 4.0  # of a forget gate: sigmoid(4) keeps 98 % at each step
 
 
 def worded(finding: Finding, experiment: Experiment) -> dict[str, str]:
-    """A finding for the live component: level, title, a sentence with numbers, advice ("" for none)."""
+    """A finding for the live component: level, title, a sentence with numbers, advice ("" for none).
+
+    experiment: with the settings as they are now
+    """
     title, text, advice = _WORDS[finding.kind](finding.numbers, experiment)
     return {"level": finding.level, "kind": finding.kind, "title": title, "text": text, "advice": advice}
 
@@ -19,7 +24,9 @@ def size(x: float) -> str:
     """Three significant digits, 1e-9 style for what is far from one."""
     if x == 0:
         return "0"
-    if 1e-2 <= abs(x) < 1e4:
+    if 1e3 <= abs(x) < 1e4:
+        return f"{x:,.0f}"
+    if 1e-2 <= abs(x) < 1e3:
         return f"{x:.3g}"
     mantissa, exponent = f"{x:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
@@ -31,8 +38,8 @@ def _gated(experiment: Experiment) -> bool:
 
 def _too_early(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     if n["progress"] >= STUCK:
-        told = _("After {steps:,.0f} steps {share:.0%} of the way from a guess to no loss at all.")
-        return _("Just begun"), told.format(steps=n["steps"], share=n["progress"]), ""
+        told = _("After {steps:,.0f} steps {share} of the way from a guess to no loss at all.")
+        return _("Just begun"), told.format(steps=n["steps"], share=percent(n["progress"])), ""
     return (
         _("Nothing learned yet"),
         _("After {steps:,.0f} steps the loss is still that of a guess.").format(steps=n["steps"]),
@@ -45,12 +52,21 @@ def _diverged(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         precision=e.precision, step=n["step"]
     )
     if "norm" in n:
-        text += _("; the last gradient that could be measured had {norm}").format(norm=size(n["norm"]))
-    return (
-        _("Diverged"),
-        text + ".",
-        _("Clip the gradient by its norm, or lower the learning rate. “Watch it explode” shows the end."),
-    )
+        last = _("; the last gradient that could be measured had the norm {norm}")
+        text += last.format(norm=size(n["norm"]))
+    watch = _("“Watch it explode” shows the end.")
+    return _("Diverged"), text + ".", f"{_clipping_advice(e)} {watch}"
+
+
+def _clipping_advice(e: Experiment) -> str:
+    """Against updates that are too long."""
+    if e.clip == "none":
+        return _("Clip the gradient by its norm, or lower the learning rate.")
+    if e.clip_scope != "all":
+        return _("Clip all parameters together, or lower the learning rate.")
+    if e.clip != "norm":
+        return _("Clip by norm, lower the threshold, or lower the learning rate.")
+    return _("Lower the threshold or the learning rate.")
 
 
 def _rate_too_large(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
@@ -67,7 +83,7 @@ def _exploding(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     advice = (
         _("Clip the gradient by its norm: its direction stays, the jump shortens.")
         if e.clip == "none"
-        else _("The clipping holds it. A smaller gain or the orthogonal initialization treats the cause.")
+        else _("Clipping shortens such steps; a smaller gain or orthogonal weights treat the cause.")
     )
     if "jump" in n:
         text = _("At step {step:,.0f} the gradient was {jump} times as long as its neighbours.").format(
@@ -83,8 +99,8 @@ def _exploding(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
 def _dead(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     return (
         _("Dead units"),
-        _("{share:.0%} of the hidden units say the same at every time step of every sequence.").format(
-            share=n["share"]
+        _("{share} of the hidden units say the same at every time step of every sequence.").format(
+            share=percent(n["share"])
         ),
         _("Try a smaller learning rate, another initialization, or a cell without a flat half (tanh)."),
     )
@@ -94,8 +110,8 @@ def _saturated(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     return (
         _("Saturated"),
         _(
-            "{share:.0%} of the values stand at the flat ends of their curves, where little gradient passes."
-        ).format(share=n["share"]),
+            "{share} of the values stand at the flat ends of their curves, where little gradient passes."
+        ).format(share=percent(n["share"])),
         _("Try a smaller learning rate or a smaller gain."),
     )
 
@@ -112,24 +128,31 @@ def _vanishing(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         )
         told = _("Over {steps:,.0f} time steps back ") + shrinks + _(": {factor} at each step.")
         text = told.format(steps=n["steps"], ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
-    if e.cell == "relu":
-        advice = _("Try the identity initialization, or a gated cell (LSTM, GRU).")
-    elif not _gated(e):
-        advice = _("Try a gated cell (LSTM, GRU), the orthogonal initialization, or a shorter sequence.")
-    elif CELLS[e.cell].forget_gate is not None:
-        advice = _(
-            "Try a larger forget bias (1 to 4), so that it keeps from the start, or a shorter sequence."
-        )
-    else:
-        advice = _("Try a shorter sequence, or an LSTM with a forget bias of 4.")
-    return _("Vanishing gradient"), text, advice
+    return _("Vanishing gradient"), text, _("Try {ways}.").format(ways=_(" or ").join(_against_vanishing(e)))
+
+
+def _against_vanishing(e: Experiment) -> list[str]:
+    """What is worth trying and not set already, at most two."""
+    slope = CELLS[e.cell].largest_slope
+    ways = []
+    if CELLS[e.cell].forget_gate is not None and (e.forget_bias or 0.0) < KEEPING_BIAS:
+        ways.append(_("a forget bias of {bias:g}, so that it keeps from the start").format(bias=KEEPING_BIAS))
+    elif _gated(e) and CELLS[e.cell].forget_gate is None:
+        ways.append(_("an LSTM with a forget bias of {bias:g}").format(bias=KEEPING_BIAS))
+    if e.cell == "relu" and e.initialization != "identity":
+        ways.append(_("the identity initialization"))
+    if not _gated(e):
+        ways.append(_("a gated cell (LSTM, GRU)"))
+        if e.cell != "relu" and slope is not None and slope >= 1 and e.initialization != "orthogonal":
+            ways.append(_("the orthogonal initialization"))
+    return [*ways, _("a shorter sequence")][:2]
 
 
 def _clipped_hard(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     return (
         _("Clipped too hard"),
-        _("{share:.0%} of the last steps were clipped, usually to 1/{factor} of their size.").format(
-            share=n["share"], factor=size(n["factor"])
+        _("{share} of the last steps were clipped, usually to 1/{factor} of their size.").format(
+            share=percent(n["share"]), factor=size(n["factor"])
         ),
         _("Raise the threshold to about the usual norm: clipping is for the exceptions."),
     )
@@ -156,15 +179,15 @@ def _rate_too_small(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
 def _learned(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     text = _("The task has been solved since step {step:,.0f}").format(step=n["step"])
     if "accuracy" in n:
-        text += _(": {share:.1%} right on held-out sequences").format(share=n["accuracy"])
+        text += _(": {share} right on held-out sequences").format(share=percent(n["accuracy"], 1))
     return _("Learned"), text + ".", ""
 
 
 def _healthy(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     return (
         _("Healthy"),
-        _("{share:.0%} of the way from a guess to no loss at all, and nothing stands in its way.").format(
-            share=max(0.0, n["progress"])
+        _("{share} of the way from a guess to no loss at all, and nothing stands in its way.").format(
+            share=percent(max(0.0, n["progress"]))
         ),
         "",
     )

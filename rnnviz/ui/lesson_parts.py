@@ -73,10 +73,12 @@ def lesson_panel(store: Store, runs: Sequence[Run]) -> None:
         return
     lesson = LESSONS[name]
     with st.container(border=True):
-        head, away = st.columns([12, 1], vertical_alignment="center")
-        head.markdown(f"**{_('Lesson')} · {_(lesson.title)}**")
-        away.button("", key="close_lesson", icon=":material/close:", type="tertiary", on_click=close_lesson,
-                    help=_("Leave the lesson"))  # fmt: skip
+        with st.container(horizontal=True, vertical_alignment="center", key="lesson_head"):
+            st.markdown(f"**{_('Lesson')} · {_(lesson.title)}**", width="stretch")
+            st.button(
+                "", key="close_lesson", icon=":material/close:", type="tertiary", on_click=close_lesson,
+                help=_("Leave the lesson"),
+            )  # fmt: skip
         choice = st.radio(
             _(lesson.question), range(len(lesson.choices)), index=None, key=f"prediction_{name}",
             horizontal=True, format_func=lambda k: _(lesson.choices[k]),
@@ -126,15 +128,13 @@ def _replay(store: Store, lesson: Lesson) -> None:
 def recorded(store: Store, lesson: Lesson) -> tuple[str, ...]:
     """The runs that ship with a lesson, taken into the store the first time."""
     label = f"lesson {lesson.name}"
-    wanted = len(lesson.experiments)
-    there = [run for run in store.runs(owner=RECORDED) if run.name == label]
-    if len(there) < wanted:
+    there = {run.experiment: run.id for run in store.runs(owner=RECORDED) if run.name == label}
+    if not all(experiment in there for experiment in lesson.experiments):
         ids = from_archive(store, (FOLDER / "recordings" / f"{lesson.name}.rnnviz").read_bytes(), RECORDED)
         for run in ids:
             store.rename(run, label)
-        there = [run for run in (store.run(run) for run in ids) if run is not None]
-    by_experiment = {run.experiment.changed(changes=()): run.id for run in there}
-    return tuple(by_experiment[experiment] for experiment in lesson.experiments)
+        there = {run.experiment: run.id for run in map(store.run, ids) if run is not None}
+    return tuple(there[experiment] for experiment in lesson.experiments)
 
 
 def _answer(store: Store, lesson: Lesson, choice: int | None, runs: Sequence[Run]) -> None:
@@ -156,7 +156,10 @@ def _answer(store: Store, lesson: Lesson, choice: int | None, runs: Sequence[Run
     )
     st.markdown(verdict.format(choice=_(lesson.choices[choice]), answer=_(lesson.choices[lesson.answer])))
     records = [_record(store, run.id) for run in runs]
-    if all(record is not None for record in records):
+    whole = [run.state in ("finished", "diverged") and not run.experiment.changes for run in runs]
+    if not all(whole):
+        st.caption(_("These runs were stopped or changed on the way, so they do not answer the question."))
+    elif all(record is not None for record in records):
         seen: list[Chunk] = [record for record in records if record is not None]
         numbers = "; ".join(lesson.measure(seen))
         st.markdown(_("In these runs: {numbers}.").format(numbers=numbers))

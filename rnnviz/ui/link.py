@@ -60,6 +60,15 @@ def read(store: Store) -> bool:
     return True
 
 
+def open_anew() -> None:
+    """Called on another page: the next address is meant, also one that this session has seen before.
+
+    Without any, the page shows what it showed last.
+    """
+    if _VIEW in st.session_state:
+        st.session_state[_KNOWN] = {_key({})}
+
+
 def from_query(store: Store, query: Query) -> tuple[View, list[Problem]]:
     """The view of a link. Wrong values are left out and named; the rest is kept."""
     last = {name: values[-1] for name, values in query.items() if values}

@@ -59,16 +59,19 @@ class Heard:
 
 def live(
     store: Store, twins: Sequence[Experiment], runs: Sequence[Run], panes: Sequence[str], fallback: bool,
-    large: bool = False, replay: bool = False,
+    large: bool = False, replay: bool = False, invitation: str | None = None,
 ) -> Heard:  # fmt: skip
     """Draw `runs`, or the invitation to train `twins`. With `fallback` the data comes through Streamlit."""
+    text = {**live_text(_), "broken": _("The live figures could not be loaded. Reload the page.")}
+    if invitation is not None:
+        text["empty"] = invitation
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     experiments = [run.experiment for run in runs] or list(twins)
     ids: list[str | None] = [run.id for run in runs] or [None] * len(twins)
     repeats = sum(len(store.repeats_of(run.id)) for run in runs)
     data: dict[str, Any] = {
         "module": f"{static_path(base)}/live.js",
-        "text": {**live_text(_), "broken": _("The live figures could not be loaded. Reload the page.")},
+        "text": text,
         "panes": list(panes),
         "slots": slots([e.changed(changes=()) for e in experiments], ids),
         "stream": stream_path(base, [run.id for run in runs], repeats) if runs else None,

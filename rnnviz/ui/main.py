@@ -20,6 +20,8 @@ st.html(
     .stMainBlockContainer { padding: 4.25rem 2.5rem 3rem; }
     @media (max-width: 640px) {
         .stMainBlockContainer { padding: 4rem 1rem 2rem; }
+        .st-key-title_actions { gap: 0.5rem; }
+        .st-key-title_actions button { padding: 0 0.5rem; }
         /* Room for thumbs: the icons say it, and the words stay for those who have them read out. */
         .st-key-controls { gap: 0.5rem; }
         .st-key-controls .stButton:has([data-testid="stIconMaterial"]) button { padding: 0 0.75rem; }
@@ -27,7 +29,9 @@ st.html(
             position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
         }
     }
-    @media (min-width: 900px) { .st-key-title, .st-key-title_actions { flex-wrap: nowrap; } }
+    .st-key-title_actions { flex-wrap: nowrap; }
+    .st-key-lesson_head { flex-wrap: nowrap; }
+    @media (min-width: 900px) { .st-key-title { flex-wrap: nowrap; } }
     [data-testid="stApp"] { font-variant-numeric: tabular-nums; }
     /* The accent serves under white text; where it is the text itself, dark pages need a lighter one. */
     [data-testid="stSliderThumbValue"], [role="tab"][aria-selected="true"] p,

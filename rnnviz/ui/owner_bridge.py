@@ -35,7 +35,7 @@ _component = st.components.v2.component("rnnviz_owner", js=_JS, isolate_styles=T
 
 def known() -> bool:
     """Whether it is known whose browser this is: by now, or from another page of the same visit."""
-    return "owner" in st.session_state or st.session_state.get(_SILENT, False)
+    return steering.known() or st.session_state.get(_SILENT, False)
 
 
 def ask(store: Store) -> None:

@@ -20,11 +20,11 @@ from ..experiment import KNOBS, Experiment
 from ..runs.store import MAX_AGE, NAME_LENGTH, UNDO_SECONDS, Run, Store, StoreFullError
 from ..tasks import TASKS
 from ..twins import MOST, said
-from . import steering
+from . import link, steering
 from .overviews import overview_of
 from .sharing import FILE_NEWS, downloads, open_file, opened
 from .summary import title
-from .text import _
+from .text import _, percent, plain
 
 TRAIN = Path(__file__).parents[2] / "pages" / "train.py"
 AT_ONCE = 20  # runs drawn before somebody asks for more
@@ -43,7 +43,6 @@ STATES = {
     "failed": "Failed at step {step:,}",
 }
 _PICK = "runs_pick_"
-_VIEWED, _ADDRESSES = "link_view", "link_known"  # of `link`
 _SEARCH, _SHOWN, _GONE, _NOTE, _NAMING, _NAME = (
     "runs_search", "runs_shown", "runs_gone", "runs_note", "runs_naming", "runs_name",
 )  # fmt: skip
@@ -88,10 +87,7 @@ class Entry:
 
 def run_list(store: Store) -> None:
     """Everything that this browser has trained; follows by itself while something is under way."""
-    if _VIEWED in st.session_state:
-        # Whatever link the page Train is opened with from here is meant, also one that it has seen before;
-        # without any it shows what it showed last.
-        st.session_state[_ADDRESSES] = {"{}"}
+    link.open_anew()
     light, dark = (st.get_option(f"theme.{theme}.backgroundColor") for theme in ("light", "dark"))
     st.html(_STYLE.replace("BACKGROUND", f"light-dark({light}, {dark})"))
     active = any(entry.under_way for entry in entries(store.runs(owner=steering.owner())))
@@ -99,17 +95,24 @@ def run_list(store: Store) -> None:
 
 
 def entries(runs: Sequence[Run]) -> list[Entry]:
-    """Runs as lines: repeats stand with the run that they repeat, or alone where that is not there."""
+    """Runs as lines: repeats stand with the run that they repeat, or alone where that has no line."""
     there = {run.id for run in runs}
+    first = {run.id for run in runs if run.repeats not in there}
     repeats: dict[str, list[Run]] = {}
     for run in runs:
-        if run.repeats in there:
+        if run.repeats in first:
             repeats.setdefault(run.repeats, []).append(run)
     return [
         Entry(run, tuple(sorted(repeats.get(run.id, ()), key=lambda repeat: repeat.created)))
         for run in runs
-        if run.repeats not in there
+        if run.repeats not in first
     ]
+
+
+def matches(run: Run, words: str) -> bool:
+    """Whether each of the words stands in what the list says of a run's name and settings."""
+    told = " ".join([run.name or "", title(run.experiment), *_settings(run.experiment)]).casefold()
+    return all(word in told for word in words.casefold().split())
 
 
 def _list(store: Store, followed: bool) -> None:
@@ -126,12 +129,13 @@ def _list(store: Store, followed: bool) -> None:
         )  # fmt: skip
         open_file(store)
     words = str(searched).strip()
-    found = entries(store.runs(owner=steering.owner(), search=words) if words else everything)
+    found = [entry for entry in entries(everything) if matches(entry.run, words)]
     shown = found[: st.session_state.get(_SHOWN, AT_ONCE)]
     st.caption(
         _(
             "The curves are the loss on held-out sequences, log scale, over the steps; dashed, what a "
-            "network that ignores its input would reach. Runs are kept for {days} days."
+            "network that ignores its input would reach. Runs are kept for at most {days} days, and less "
+            "when the store is full."
         ).format(days=round(MAX_AGE / 86_400))
     )
     with st.container(key="runs_bar"):  # stays in sight, and so does the way back after deleting
@@ -304,7 +308,7 @@ def in_words(run: Run) -> str:
         told += ". " + _("Validation loss {loss:.3g}").format(loss=run.validation_loss)
         label = TASKS[run.experiment.task].accuracy_label
         if run.validation_accuracy is not None and label is not None:
-            told += f", {_(label)}: {run.validation_accuracy:.1%}"
+            told += f", {_(label)}: {percent(run.validation_accuracy, 1)}"
     return told + "."
 
 
@@ -312,7 +316,7 @@ def _facts(entry: Entry) -> str:
     """What was trained and when, as HTML."""
     run = entry.run
     told = [title(run.experiment)] if run.name else []
-    told += [said(run.experiment, name) for name in telling(run.experiment)]
+    told += _settings(run.experiment)
     if run.experiment.changes:
         told.append(_("{n} changes in mid-run").format(n=len(run.experiment.changes)))
     if entry.repeats:
@@ -323,6 +327,10 @@ def _facts(entry: Entry) -> str:
                 low=min(losses), high=max(losses)
             )
     return " · ".join([*map(escape, told), f"<span>{_moment(run.created)}</span>"])
+
+
+def _settings(experiment: Experiment) -> list[str]:
+    return [said(experiment, name) for name in telling(experiment)]
 
 
 def telling(experiment: Experiment) -> list[str]:
@@ -417,12 +425,4 @@ def _spoken(curve: tuple[np.ndarray, np.ndarray]) -> str:
         return _("No validation loss yet")
     return _("Validation loss, log scale: from {first:.3g} to {last:.3g} at step {step:,}").format(
         first=curve[1][0], last=curve[1][-1], step=int(curve[0][-1])
-    )
-
-
-def plain(text: str) -> str:
-    """What a visitor has typed, shown as it is and never as markup."""
-    line = " ".join(text.split())
-    return "".join(
-        "\\" + c if c in "\\`*_{}[]()#+-!|<>$:~" else f"{c}\u2060" if c in ".@" else c for c in line
     )

@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,15 @@ from segno.encoder import DataOverflowError
 
 from ..experiment import Experiment
 from ..recording import GROUPS, Chunk
-from ..runs.archive import MAX_BYTES, SUFFIX, ArchiveError, Checkpoints, from_archive, to_archive
+from ..runs.archive import (
+    MAX_BYTES,
+    SUFFIX,
+    ArchiveError,
+    Checkpoints,
+    from_archive,
+    records,
+    to_archive,
+)  # fmt: skip
 from ..runs.chunk import decode
 from ..runs.store import Run, Store, StoreFullError
 from ..twins import MOST
@@ -32,9 +40,9 @@ from .samples import sample_of
 from .slots import slots
 from .standalone import standalone_page
 from .summary import summary_of, title
-from .text import _
+from .text import _, plain
 
-LARGEST_TABLE = 300_000_000  # bytes recorded; a table of more would be no use to anybody
+LARGEST_TABLE = 300_000_000  # bytes recorded, by repeats also; a table of more would be no use to anybody
 UPLOAD_MB = MAX_BYTES // 1_000_000
 _GONE = "These runs are no longer there; they may have been deleted."
 _CONTROLS = {
@@ -139,7 +147,7 @@ def downloads(
             _button(
                 _("Every step as a table (CSV)"), lambda: table(store, ids),
                 f"{name}.csv", "text/csv", "download_csv",
-                disabled=sum(run.bytes for run in runs) > LARGEST_TABLE,
+                disabled=_recorded_bytes(store, runs) > LARGEST_TABLE,
             )  # fmt: skip
             _button(
                 _("The runs as a file") if several else _("The run as a file"), lambda: run_file(store, ids),
@@ -184,27 +192,35 @@ def table(store: Store, runs: Sequence[str]) -> str:
     """Every step of these runs and of their repeats as CSV, numbers exact.
 
     A row for each training step, and one for a validation after the last. A number that does not exist at a
-    step leaves its field empty; NaN and inf are what was computed.
+    step leaves its field empty; NaN and inf are what was computed. Raises ValueError with a sentence when
+    that would be too much.
     """
+    everyone = _with_repeats(store, runs)
+    size = sum(run.bytes for _name, run in everyone)
+    if size > LARGEST_TABLE:
+        raise ValueError(
+            _(
+                "These runs recorded {n} MB, and a table is made of at most {most} MB: take fewer runs."
+            ).format(n=round(size / 1e6), most=round(LARGEST_TABLE / 1e6))
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "seed", "step", *STEP_COLUMNS, *VALIDATION_COLUMNS])
-    for name, run in _with_repeats(store, runs):
-        chunks = [decode(row.record) for row in store.chunks(run.id) if row.record]
-        for row in _rows(chunks):
+    for name, run in everyone:
+        for row in _rows(map(decode, records(store, run.id))):
             writer.writerow([name, run.experiment.seed, *row])
     return text.getvalue()
 
 
-def _rows(chunks: Sequence[Chunk]) -> Iterator[list[Any]]:
+def _rows(chunks: Iterable[Chunk]) -> Iterator[list[Any]]:
     """(step, step columns, validation columns) in the order of steps."""
     seen: dict[int, list[str]] = {}
+    nothing = [""] * len(VALIDATION_COLUMNS)
     for chunk in chunks:
+        # A look is recorded before the step that follows it, at times in the chunk before.
         columns = [getattr(chunk, name) for name in VALIDATION_COLUMNS]
         for k, step in enumerate(chunk.validation_step.tolist()):
             seen[step] = [_number(column[k]) for column in columns]
-    nothing = [""] * len(VALIDATION_COLUMNS)
-    for chunk in chunks:
         split = dict(zip(PARTS, chunk.grad_norms.T, strict=True))
         columns = [split[name] if name in split else getattr(chunk, name) for name in STEP_COLUMNS]
         for k, step in enumerate(chunk.step.tolist()):
@@ -256,6 +272,12 @@ def replay(store: Store, runs: Sequence[str], panes: Sequence[str]) -> str:
     )
 
 
+def _recorded_bytes(store: Store, runs: Sequence[Run]) -> int:
+    """What these runs and their repeats have recorded."""
+    repeats = {repeat.id: repeat for run in runs for repeat in store.repeats_of(run.id)}
+    return sum(run.bytes for run in {**repeats, **{run.id: run for run in runs}}.values())
+
+
 def _with_repeats(store: Store, runs: Sequence[str]) -> list[tuple[str, Run]]:
     """(letter, run) of these runs, each followed by those that repeat it with other seeds."""
     found = []
@@ -281,7 +303,7 @@ def open_file(store: Store) -> None:
             key=key, on_change=_open, args=(store, key), max_upload_size=UPLOAD_MB,
         )  # fmt: skip
         if st.session_state.get(_REFUSED):
-            st.warning(st.session_state[_REFUSED])
+            st.warning(plain(st.session_state[_REFUSED]))
 
 
 def opened() -> None:
@@ -295,11 +317,6 @@ def opened() -> None:
         )
 
 
-def import_file(store: Store, blob: bytes, owner: str | None) -> list[str]:
-    """Take the runs of a file into the store as those of `owner`; raises ArchiveError with a sentence."""
-    return from_archive(store, blob, owner)
-
-
 def _open(store: Store, key: str) -> None:
     upload = st.session_state.get(key)
     # A page that has not yet heard of the empty box may send the same file again.
@@ -309,7 +326,7 @@ def _open(store: Store, key: str) -> None:
     for name in FILE_NEWS:
         st.session_state.pop(name, None)
     try:
-        st.session_state[_OPENED] = import_file(store, upload.getvalue(), steering.owner())
+        st.session_state[_OPENED] = from_archive(store, upload.getvalue(), steering.owner())
     except (ArchiveError, StoreFullError) as error:
         st.session_state[_REFUSED] = str(error)
     st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1  # an empty box for the next file

@@ -17,7 +17,6 @@ _EXTRA = {
     "lstm": ("#c2569c", "#b5790f", "#64748b"),
     "gru": ("#c2569c", "#b5790f", "#5b7290"),
 }
-TWIN_COLORS = frozenset(color for colors in _EXTRA.values() for color in colors)
 
 
 def colors(twins: Sequence[Experiment]) -> list[str]:

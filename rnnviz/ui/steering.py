@@ -7,7 +7,7 @@ The store keeps only the token's hash, and every order is checked against it her
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from ..twins import LETTERS
 from . import link, script
 from .knobs import widget
 from .live import Heard
-from .text import _
+from .text import _, plain
 
 MAX_ACTIVE = 24  # runs that one browser may have under way: four twins with five seeds each, and a few
 REPEATS = 4  # more seeds, so five in all
@@ -40,6 +40,11 @@ def owner() -> str:
     return owner_hash(st.session_state[_OWNER]) or ""
 
 
+def known() -> bool:
+    """Whether this session has an owner already."""
+    return _OWNER in st.session_state
+
+
 def hear(store: Store, heard: Heard, drawn: Sequence[Run], now: Sequence[Run]) -> None:
     """Take in what the browser told, the news of the runs' states among it: the page follows.
 
@@ -47,7 +52,7 @@ def hear(store: Store, heard: Heard, drawn: Sequence[Run], now: Sequence[Run]) -
     handed to the browser.
     """
     if heard.owner and heard.owner != st.session_state.get(_OWNER):
-        before = owner() if _OWNER in st.session_state else None
+        before = owner() if known() else None
         st.session_state[_OWNER] = heard.owner
         if before is not None:
             with suppress(StoreFullError):
@@ -76,7 +81,9 @@ def controls(store: Store, runs: Sequence[Run]) -> None:
     moving = [run for run in mine if run.state in ACTIVE]
     paused = [run for run in mine if run.state == "paused"]
     begin = _("Start the network that the settings describe, and its twins, from the first step.")
-    _button(_("Train"), "train", begin, _train, store, type="primary")
+    # A lesson has a button of its own for what is to be done next.
+    look = "primary" if link.view().lesson is None else "secondary"
+    _button(_("Train"), "train", begin, _train, store, type=look)
     if not runs:
         return  # a first page with one thing to do
     if paused and not moving:
@@ -115,7 +122,7 @@ def _more(store: Store, runs: Sequence[Run], mine: Sequence[Run]) -> None:
         _button(_("New seed"), "new_seed", other, _new_seed, store, width="stretch")
         label = _("Repeat with {n} more seeds").format(n=REPEATS)
         why = _("One lucky seed is not evidence: the spread over all seeds is drawn as a band.")
-        done = not mine or any(store.repeats_of(run.id) for run in mine)
+        done = not mine or any(run.repeats or store.repeats_of(run.id) for run in mine)
         _button(label, "repeat", why, _repeat, store, disabled=done, width="stretch")
         if any(run.state == "diverged" for run in runs):
             how = _("Train again up to {n} steps before the end, pause there, and go on step by step.")
@@ -139,13 +146,14 @@ def _mid_run(store: Store, runs: Sequence[Run]) -> None:
                 )
                 or []
             )  # fmt: skip
-        now = runs[0].experiment.at(runs[0].step)
+        now = {name: runs[0].experiment.at(runs[0].step)[name] for name in CHANGEABLE}
         for name in CHANGEABLE:
-            widget(name, now[name], _change_key(runs[0], name), folded=True)
+            widget(name, now[name], _change_key(runs[0].id, name), folded=True)
         told = _("Every change is marked in the figures and recorded with the run.")
         label = _("Apply from the next step on")
         _button(
-            label, "apply", told, _apply, store, tuple(chosen), runs[0], disabled=not chosen, width="stretch"
+            label, "apply", told, _apply, store, tuple(chosen), runs[0].id, now, disabled=not chosen,
+            width="stretch",
         )  # fmt: skip
         st.caption(told)
 
@@ -203,13 +211,7 @@ def start(
     runs stand in the store: whatever happens, the next click knows what to stop.
     """
     before = [*st.session_state.get(_STARTED, ()), *link.view().runs]
-    busy = [
-        run for run in store.runs(ACTIVE, owner=owner()) if run.id not in before and run.repeats not in before
-    ]
-    if len(busy) + len(experiments) > MAX_ACTIVE:
-        st.session_state[_NOTE] = _("You have {n} runs under way; wait for one to end or stop one.").format(
-            n=len(busy)
-        )
+    if not _room(store, len(experiments), before):
         return
     ids = tuple(new_id() for _experiment in experiments)
     st.session_state[_STARTED] = [*before, *ids]
@@ -221,6 +223,20 @@ def start(
         )  # fmt: skip
     link.change(runs=ids)
     st.session_state[_STARTED] = list(ids)
+
+
+def _room(store: Store, more: int, replaced: Sequence[str] = ()) -> bool:
+    """Whether this browser may have so many more runs under way; says so when it may not.
+
+    Paused runs do not count. Those that are `replaced` do not either, nor do their repeats.
+    """
+    active = store.runs(ACTIVE, owner=owner())
+    busy = sum(run.id not in replaced and run.repeats not in replaced for run in active)
+    if busy + more > MAX_ACTIVE:
+        told = _("You have {n} runs under way, and {most} are the most; wait for one to end or stop one.")
+        st.session_state[_NOTE] = told.format(n=busy, most=MAX_ACTIVE)
+        return False
+    return True
 
 
 def _pace() -> float | None:
@@ -235,10 +251,12 @@ def _order(store: Store, command: str) -> None:
 
 
 def _play(store: Store) -> None:
-    for run in _mine(store):
-        if run.state == "paused":
-            store.set_pace(run.id, _pace())
-            store.command(run.id, "go")
+    paused = [run for run in _mine(store) if run.state == "paused"]
+    if not _room(store, sum(1 + len(store.repeats_of(run.id)) for run in paused)):
+        return
+    for run in paused:
+        store.set_pace(run.id, _pace())
+        store.command(run.id, "go")
 
 
 def _step(store: Store) -> None:
@@ -266,7 +284,10 @@ def _new_seed(store: Store) -> None:
 
 
 def _repeat(store: Store) -> None:
-    for run in _mine(store):
+    alone = [run for run in _mine(store) if run.repeats is None and not store.repeats_of(run.id)]
+    if not _room(store, len(alone) * REPEATS):
+        return
+    for run in alone:
         for k in range(1, REPEATS + 1):
             again = run.experiment.changed(seed=(run.experiment.seed + k) % 2**32)
             store.create(again, owner(), repeats=run.id)
@@ -280,22 +301,24 @@ def _explode(store: Store) -> None:
     start(store, [run.experiment for run in runs], pause_at=stops, pace=None)
 
 
-def _change_key(run: Run, name: str) -> str:
+def _change_key(run: str, name: str) -> str:
     """Of the widget that changes a setting of this run and its twins: no other runs are meant by it."""
-    return f"change_{name}_{run.id}"
+    return f"change_{name}_{run}"
 
 
-def _apply(store: Store, chosen: Sequence[str], first: Run) -> None:
+def _apply(store: Store, chosen: Sequence[str], first: str, began: Mapping[str, Any]) -> None:
+    """`began`: what the widgets said before anybody turned them. What was left alone stays as it is, in each
+    of the twins, which may differ in it."""
+    turned = {name: st.session_state.get(_change_key(first, name), value) for name, value in began.items()}
     for run in _mine(store):
         if run.id not in chosen:
             continue
         now = run.experiment.at(run.step)
-        for name in CHANGEABLE:
-            value = st.session_state.get(_change_key(first, name), now[name])
-            if value != now[name]:
+        for name, value in turned.items():
+            if value != began[name] and value != now[name]:
                 problem = store.change(run.id, name, value)
                 if problem is not None:
-                    st.session_state[_NOTE] = str(problem)
+                    st.session_state[_NOTE] = plain(str(problem))
 
 
 def _mine(store: Store) -> list[Run]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from safetensors.numpy import load
 from ..analysis.diagnosis import diagnose
 from ..cells import CELLS
 from ..clipping import CLIPPINGS, SCOPES
-from ..experiment import Experiment, knob
+from ..experiment import Experiment
 from ..runs.chunk import row_steps
 from ..runs.store import Run, Store
 from ..tasks import TASKS
@@ -109,7 +108,8 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
 
 def diagnosis(run: Run, arrays: dict[str, np.ndarray]) -> list[dict[str, str]]:
     """What the curves say, in words, the most important first."""
-    return [worded(finding, run.experiment) for finding in diagnose(arrays, run.experiment)]
+    now = run.experiment.changed(**run.experiment.at(run.step), changes=())  # advice is for what is set now
+    return [worded(finding, now) for finding in diagnose(arrays, run.experiment)]
 
 
 def repeats(store: Store, run: Run) -> dict[str, Any] | None:
@@ -152,8 +152,3 @@ def _validation_curve(store: Store, run: str) -> dict[int, float]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def labels(names: Sequence[str]) -> str:
-    """Names of knobs as they stand in the interface, in a row."""
-    return ", ".join(_(knob(name).label) for name in names)

@@ -12,3 +12,16 @@ _translation = gettext.translation("rnnviz", _CATALOGUES, fallback=True)
 def _(message: str) -> str:
     """The message in the reader's language, or in English where there is no translation."""
     return _translation.gettext(message)
+
+
+def plain(text: str) -> str:
+    """What came from outside, a visitor's words, a link or a file, shown as it is and never as markup."""
+    line = " ".join(text.split())
+    return "".join(
+        "\\" + c if c in "\\`*_{}[]()#+-!|<>$:~" else f"{c}\u2060" if c in ".@" else c for c in line
+    )
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share as the figures write it, with a space that does not break."""
+    return f"{100 * share:.{digits}f}\u00a0%"

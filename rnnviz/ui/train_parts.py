@@ -21,7 +21,7 @@ from ..tasks.task import GeneratedTask
 from ..twins import LETTERS
 from . import link
 from .panes import PANES
-from .text import _
+from .text import _, percent, plain
 
 FRESH_SEQUENCES = 10_000
 MOST_PROBLEMS = 10
@@ -59,7 +59,7 @@ def task_card(experiment: Experiment) -> None:
 def problem_list(problems: Sequence[Problem]) -> None:
     """What could not be used, named one by one."""
     if problems:
-        told = [f"- {_plain(str(problem))}" for problem in problems[:MOST_PROBLEMS]]
+        told = [f"- {plain(str(problem))}" for problem in problems[:MOST_PROBLEMS]]
         if len(problems) > MOST_PROBLEMS:
             told.append(_("- and {n} more").format(n=len(problems) - MOST_PROBLEMS))
         st.warning("\n".join(told))
@@ -150,15 +150,7 @@ def _answer(jobs: Jobs, job_id: str, run: Run, name: str) -> None:
             n=answer["sequences"], loss=answer["loss"]
         )
         if answer["accuracy"] is not None:
-            text += _("; {label}: {share:.2%}").format(
-                share=answer["accuracy"], label=_(task.accuracy_label or "")
+            text += _("; {label}: {share}").format(
+                share=percent(answer["accuracy"], 2), label=_(task.accuracy_label or "")
             )
         st.markdown(f"{name}{text}.")
-
-
-def _plain(text: str) -> str:
-    """What came from a link, shown as it is and never as markup."""
-    line = " ".join(text.split())
-    return "".join(
-        "\\" + c if c in "\\`*_{}[]()#+-!|<>$:~" else f"{c}\u2060" if c in ".@" else c for c in line
-    )

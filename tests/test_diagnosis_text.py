@@ -1,0 +1,96 @@
+"""What a diagnosis says: whole sentences, and no advice to do what is done already."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnviz.analysis.diagnosis import KINDS, Finding
+from rnnviz.cells import CELLS
+from rnnviz.clipping import CLIPPINGS, SCOPES
+from rnnviz.experiment import Experiment
+from rnnviz.initialization import INITIALIZATIONS
+from rnnviz.twins import fitted
+from rnnviz.ui.diagnosis_text import size, worded
+from rnnviz.ui.text import percent
+
+NUMBERS: dict[str, dict[str, float]] = {
+    "too_early": {"steps": 20.0, "progress": 0.05},
+    "diverged": {"step": 12.0, "loss": 3.0, "norm": 7.5e20},
+    "rate_too_large": {"update": 12.0, "step": 3.0, "rate": 0.5},
+    "exploding": {"ratio": 1e6, "steps": 40.0, "factor": 1.4},
+    "dead": {"share": 0.5},
+    "saturated": {"share": 0.7},
+    "vanishing": {"ratio": 1e-9, "steps": 40.0, "factor": 0.6},
+    "clipped_hard": {"share": 1.0, "factor": 40.0},
+    "overfitting": {"train": 0.01, "validation": 0.3, "best": 0.1, "step": 200.0},
+    "rate_too_small": {"update": 1e-6, "rate": 1e-5},
+    "learned": {"step": 300.0, "loss": 0.01, "accuracy": 0.98},
+    "healthy": {"progress": 0.6, "loss": 0.4},
+}
+
+
+@st.composite
+def experiments(draw: st.DrawFn) -> Experiment:
+    values: dict[str, Any] = {
+        "task": draw(st.sampled_from(["adding", "copying"])),
+        "cell": draw(st.sampled_from(list(CELLS))),
+        "initialization": draw(st.sampled_from(list(INITIALIZATIONS))),
+        "clip": draw(st.sampled_from(list(CLIPPINGS))),
+        "clip_scope": draw(st.sampled_from(list(SCOPES))),
+        "forget_bias": draw(st.sampled_from([0.0, 1.0, 4.0, 6.0])),
+    }
+    return fitted(Experiment(), values)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(experiment=experiments())
+def test_every_finding_is_said_in_whole_sentences(kind: str, experiment: Experiment) -> None:
+    told = worded(Finding(kind, "warn", NUMBERS[kind]), experiment)
+    assert told["title"]
+    for text in (told["text"], told["advice"]):
+        assert "{" not in text
+        assert text == "" or text.endswith(".")
+
+
+@given(experiment=experiments())
+def test_no_advice_to_do_what_is_done(experiment: Experiment) -> None:
+    vanishing = worded(Finding("vanishing", "bad", NUMBERS["vanishing"]), experiment)["advice"]
+    if experiment.initialization == "identity":
+        assert "identity" not in vanishing
+    if experiment.initialization == "orthogonal" or experiment.cell == "sigmoid":
+        assert "orthogonal" not in vanishing  # a slope of 1/4 shrinks whatever the matrix keeps
+    if (experiment.forget_bias or 0.0) >= 4:
+        assert "forget bias" not in vanishing
+    if CELLS[experiment.cell].family != "plain":
+        assert "gated" not in vanishing
+    diverged = worded(Finding("diverged", "bad", NUMBERS["diverged"]), experiment)["advice"]
+    if experiment.clip == "norm" and experiment.clip_scope == "all":
+        assert "Clip" not in diverged
+    if experiment.clip == "none":
+        assert "Clip the gradient" in diverged
+
+
+def test_what_the_numbers_say() -> None:
+    adding, copying = Experiment(task="adding"), Experiment(task="copying")
+    finding = Finding("vanishing", "bad", NUMBERS["vanishing"])
+    assert "shrinks to 1.00e-9: 0.6 at each step" in worded(finding, adding)["text"]
+    assert "shrinks to at most 1.00e-9" in worded(finding, copying)["text"], "known by its bound only"
+    nothing = Finding("vanishing", "bad", {"ratio": 0.0, "steps": 40.0, "factor": 0.0})
+    assert "too small for float32: it counts as 0" in worded(nothing, adding)["text"]
+    jump = Finding("exploding", "warn", {"jump": 400.0, "step": 7.0})
+    assert "At step 7 the gradient was 400 times as long" in worded(jump, adding)["text"]
+    begun = worded(Finding("too_early", "note", {"steps": 20.0, "progress": 0.4}), adding)
+    assert (begun["title"], begun["level"]) == ("Just begun", "note")
+    assert "40\u00a0% of the way" in begun["text"]
+    assert [size(x) for x in (0.0, 0.5, 1234.0, 12345.0, 1e-9)] == [
+        "0",
+        "0.5",
+        "1,234",
+        "1.23e4",
+        "1.00e-9",
+    ]
+    assert (percent(0.5), percent(0.9876, 1)) == ("50\u00a0%", "98.8\u00a0%")
