@@ -75,6 +75,7 @@ def _loss(_: Callable[[str], str]) -> dict[str, str]:
     return {
         "loss_title": _("Loss"),
         "loss_axis": _("↑ {label}, log scale"),
+        "loss_axis_each": _("↑ loss, log scale ({list})"),
         "loss_training": _("training"),
         "loss_validation": _("validation"),
         "loss_goal": _("solved below {loss}"),
@@ -90,6 +91,7 @@ def _loss(_: Callable[[str], str]) -> dict[str, str]:
         "loss_each": _("Training loss now: {list}."),
         "loss_each_checked": _("Validation loss now: {list}."),
         "loss_each_solved": _("Solved the task: {list}."),
+        "loss_units": _("These are different measures: compare each with its own baseline."),
         "loss_waiting": _("The loss of every training step appears here."),
         "loss_now": _("At step {step} the training loss is {loss}."),
         "loss_checked": _("Validation loss {loss}, {share} of the baseline."),
@@ -106,8 +108,10 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
     return {
         "norm_title": _("Gradient norm"),
         "norm_title_largest": _("Largest gradient element"),
+        "norm_title_mixed": _("Size of the gradient"),
         "norm_axis": _("↑ gradient norm, log scale"),
         "norm_axis_largest": _("↑ largest element, log scale"),
+        "norm_axis_mixed": _("↑ what the threshold is compared with, log scale"),
         "norm_only": _("gradient"),
         "norm_before": _("before"),
         "norm_after": _("after"),
@@ -124,7 +128,13 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
             "The length of the gradient vector at each training step. No clipping is set, so the update uses "
             "it as it is."
         ),
+        "norm_help_mixed": _(
+            "What each twin's clipping rule compares with its threshold, before clipping: the length of the "
+            "gradient vector or its largest absolute element. Look at each curve beside its own threshold: "
+            "the two measures do not compare with each other."
+        ),
         "norm_scope": _("Measured over: {scope}."),
+        "norm_measures": _("Compared with the threshold: {list}."),
         "norm_waiting": _("The size of the gradient appears here."),
         "norm_clipped": _("{share} of the steps were clipped ({clipped} of {made})."),
         "norm_never": _("No step was clipped so far."),
@@ -134,6 +144,8 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
         ),
         "norm_now_none": _("At step {step} the gradient norm was {before}. No clipping is set."),
         "norm_each": _("Gradient norm now: {list}."),
+        "norm_each_mixed": _("Gradient now: {list}."),
+        "norm_each_largest": _("Largest element now: {list}."),
         "norm_each_clipped": _("Share of steps clipped: {list}."),
         "norm_gap": _("The gradient was {kind} at step {step}."),
     }
@@ -145,8 +157,9 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
         "heat_axis": _("↑ time t in the sequence (t = 1 at the bottom)"),
         "heat_help": _(
             "How strongly the loss reacts to the hidden state h at each time t of the sequence: the norm of "
-            "dL/dh_t; a column is one training step and stands until the next, about ten a second. Where the "
-            "lower rows turn dark, the network cannot learn from what came early."
+            "dL/dh_t. A column is one training step and reaches half way to its neighbours; about ten a "
+            "second are drawn, fewer of a long run. Where the lower rows turn dark, the network cannot learn "
+            "from what came early."
         ),
         "heat_scale": _("norm of dL/dh_t"),
         "heat_waiting": _("The gradient at each time step appears here, one column at a time."),
@@ -186,6 +199,7 @@ def _accuracy(_: Callable[[str], str]) -> dict[str, str]:
         "accuracy_now": _("At step {step}, {label}: {share}."),
         "accuracy_best": _("The best so far: {share}."),
         "accuracy_each": _("Now, {label}: {list}."),
+        "accuracy_each_own": _("Right answers now: {list}."),
     }
 
 
@@ -247,7 +261,7 @@ def _update(_: Callable[[str], str]) -> dict[str, str]:
         ),
         "update_waiting": _("The size of each update appears here."),
         "update_now": _("The update at step {step} was {ratio} of the weights' length."),
-        "update_median": _("Half of all updates were below {ratio}."),
+        "update_median": _("Half of the updates shown were below {ratio}."),
         "update_each": _("Update as a share of the weights now: {list}."),
     }
 

@@ -2,13 +2,14 @@
 
 import base64
 import json
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.harness import Arrays, Feed, Server, summary, synthetic
+from tests.browser.harness import STATIC, Arrays, Feed, Server, summary, synthetic
 
 # Colours of the heat map in the light theme: the ends of viridis, and the codes that are no number.
 LOWEST, HIGHEST = [0x44, 0x01, 0x54], [0xFD, 0xE7, 0x25]
@@ -237,6 +238,12 @@ def test_a_server_that_comes_back_later_is_asked_again(server: Server, live: Com
 
 def window(feed: Feed, points: int) -> str:
     return base64.b64encode(feed.window(points)).decode()
+
+
+def test_the_source_names_what_it_calls() -> None:
+    source = (STATIC / "source.js").read_text()
+    listed = source.split("* sink: ")[1].split("*/")[0]
+    assert set(re.findall(r"(\w+)\(", listed)) == set(re.findall(r"this\.sink\.(\w+)\(", source))
 
 
 def test_a_refused_stream_falls_back_to_windows(server: Server, live: Component) -> None:

@@ -1,6 +1,7 @@
 """Twins, the further panes, downloads and films in the live component. No test waits for a time to pass."""
 
 import base64
+import itertools
 import re
 import struct
 import tomllib
@@ -15,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from rnnviz.ui.live_text import live_text
 from rnnviz.ui.standalone import THEMES, standalone_page
 from tests.browser.harness import Arrays, Feed, Server, sample, summary, synthetic
-from tests.browser.test_live_component import TWINS, Component, slots
+from tests.browser.test_live_component import HIGHEST, LOWEST, TWINS, Component, slots
 
 ALL = ["loss", "norm", "heat", "accuracy", "groups", "spectrum", "update", "sample"]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -169,6 +170,142 @@ def test_a_phone_has_no_horizontal_scroll(server: Server, live: Component, count
     assert outside == []
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_the_colour_scale_finds_its_place_on_a_phone(server: Server, live: Component, large: bool) -> None:
+    def deep(arrays: Arrays) -> None:
+        arrays["heat"][:] = np.logspace(-14, -2, arrays["heat"].shape[1])[None, :]
+
+    live.page.set_viewport_size({"width": 390, "height": 844})
+    twins(server, live, panes=["heat"], large=large, settings=lambda i: {"change": deep})
+    live.until("live.shadow.querySelectorAll('.bar-ticks span').length >= 4")
+    boxes = live.page.evaluate("""() => [...live.shadow.querySelectorAll('.bar-ticks span')].map(node => {
+        const { left, right, top, bottom } = node.getBoundingClientRect();
+        return [left, right, top, bottom, parseFloat(getComputedStyle(node).lineHeight)]; })""")
+    chart = live.page.evaluate("live.shadow.querySelector('.chart').getBoundingClientRect().top")
+    for left, right, top, bottom, line in boxes:
+        assert bottom - top < 1.5 * line  # on one line
+        assert bottom <= chart
+        assert left >= 0
+        assert right <= 390
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(boxes))
+
+
+# Twins that are measured differently
+
+
+def test_twins_with_other_clipping_rules_share_no_name(server: Server, live: Component) -> None:
+    a, b = twins(server, live, panes=["norm"])
+    b.tell(
+        clip={"mode": "value", "measure": "largest element", "largest": True, "scope": "all but the output"}
+    )
+    live.says(".pane-norm h3", "Size of the gradient")
+    live.says(".pane-norm .axis-name", "what the threshold is compared with")
+    live.says(".pane-norm .caption", "Gradient now: A")
+    for node in (".caption", ".help-box"):
+        live.says(f".pane-norm {node}", "Compared with the threshold: A:\xa0norm; B:\xa0largest element.")
+        live.says(f".pane-norm {node}", "Measured over: A:\xa0all parameters; B:\xa0all but the output.")
+    # One line for both would say that they are cut at the same place.
+    dashed = {
+        node.get("stroke")
+        for node in drawing(live, "norm").iter(f"{SVG}path")
+        if node.get("stroke-dasharray")
+    }
+    assert set(TWINS[:2]) <= dashed
+    a.tell(clip=b.summary["clip"])
+    live.says(".pane-norm h3", "Largest gradient element")
+    live.says(".pane-norm .caption", "Largest element now: A")
+
+
+def test_twins_that_clip_other_parts_say_which(server: Server, live: Component) -> None:
+    _, b = twins(server, live, panes=["norm"])
+    b.tell(clip={"mode": "norm", "measure": "norm", "largest": False, "scope": "all but the output"})
+    live.says(".pane-norm .caption", "Measured over: A:\xa0all parameters; B:\xa0all but the output.")
+    live.says(".pane-norm h3", "Gradient norm")
+
+
+def test_cells_with_other_matrices_have_legends_of_their_own(server: Server, live: Component) -> None:
+    def plain(arrays: Arrays) -> None:
+        arrays["spectrum"] = arrays["spectrum"][:, [0, 4]]
+
+    gates, few = summary()["spectrum"], ["W_hh", "step Jacobian"]
+    twins(server, live, panes=["spectrum"],
+          settings=lambda i: {"spectrum": gates} if i else {"spectrum": few, "change": plain})  # fmt: skip
+    live.says(".pane-spectrum .chart-legend", "step Jacobian")
+    named = live.page.evaluate("""[...live.shadow.querySelectorAll('.chart-legend')].map(
+        legend => [...legend.children].map(node => node.innerText))""")
+    assert named == [["Whh", "step Jacobian"], gates]
+    tops = live.page.evaluate(
+        "[...live.shadow.querySelectorAll('.figure')].map(node => node.getBoundingClientRect().top)"
+    )
+    assert tops[0] == tops[1]
+    said = words(drawing(live, "spectrum"))
+    assert all(said.count(name) == 1 for name in ["W_hh", *gates[:-1]])
+    assert said.count("step Jacobian") == 2
+
+
+def test_cells_with_the_same_matrices_share_a_legend(server: Server, live: Component) -> None:
+    twins(server, live, panes=["spectrum"])
+    live.says(".pane-spectrum .pane-head .legend", "forget gate")
+    assert not live.page.locator(".chart-legend").first.is_visible()
+
+
+DIGITS = {
+    "loss": {"label": "cross-entropy (nats)", "baseline": 2.3026, "baseline_label": "guessing: ln 10",
+             "solved": None, "solved_label": None},
+    "accuracy": {"label": "digits read correctly", "solved": 0.95},
+}  # fmt: skip
+
+
+def test_twins_with_other_tasks_share_no_unit(server: Server, live: Component) -> None:
+    twins(server, live, panes=["loss", "accuracy"], settings=lambda i: DIGITS if i else {})
+    live.says(
+        ".pane-loss .axis-name", "loss, log scale (A:\xa0mean squared error; B:\xa0cross-entropy (nats))"
+    )
+    live.says(".pane-loss .caption", "These are different measures")
+    live.says(".pane-accuracy .axis-name", "A:\xa0sums right to within 0.04; B:\xa0digits read correctly")
+    live.says(".pane-accuracy .caption", "Right answers now: A")
+    svg = drawing(live, "loss")
+    assert {"A: always answering 1", "A: solved below 0.01", "B: guessing: ln 10"} <= set(words(svg))
+    dashed = [node.get("stroke") for node in svg.iter(f"{SVG}path") if node.get("stroke-dasharray") == "5 4"]
+    assert sorted(str(stroke) for stroke in dashed) == sorted([TWINS[0], TWINS[0], TWINS[1]])
+    assert "B: solved from 95.0\xa0% on" in words(drawing(live, "accuracy"))
+
+
+def test_twins_with_the_same_task_share_its_lines(server: Server, live: Component) -> None:
+    twins(server, live)
+    said = words(drawing(live, "loss"))
+    assert (said.count("always answering 1"), said.count("solved below 0.01")) == (1, 1)
+
+
+# Names of levels
+
+
+@pytest.mark.parametrize("busy", ["left", "right"])
+def test_the_name_of_a_level_stands_where_fewer_curves_come_near(
+    server: Server, live: Component, busy: str
+) -> None:
+    def near(arrays: Arrays) -> None:
+        half = len(arrays["update"]) // 2
+        close = slice(None, half) if busy == "left" else slice(half, None)
+        arrays["weight"][:] = 1
+        arrays["update"][:] = 1e-4
+        arrays["update"][close] = 1.2e-3
+
+    twins(server, live, 1, shown=400, panes=["update"], settings=lambda i: {"change": near})
+    svg = drawing(live, "update")
+    (name,) = [node for node in svg.iter(f"{SVG}text") if node.text == "rule of thumb: 1e-3"]
+    assert (float(name.get("x") or 0) > float(svg.get("width") or 0) / 2) == (busy == "left")
+    # On top of the curves, in a halo as wide as the gaps between its letters.
+    assert (name.get("stroke"), name.get("stroke-width"), name.get("paint-order")) == (
+        "#ffffff",
+        "7",
+        "stroke",
+    )
+    order = list(svg.iter())
+    curves = [node for node in svg.iter(f"{SVG}path") if node.get("stroke") == "#2f6fde"]
+    assert order.index(name) > max(order.index(node) for node in curves)
+
+
 # Panes
 
 
@@ -203,6 +340,7 @@ def test_every_pane_says_its_numbers(server: Server, live: Component) -> None:
     largest = "the gradient of the recurrent weights is the largest: 8.0 times that of the output layer."
     live.says(".pane-groups .caption", largest)
     live.says(".pane-update .caption", "2.00e-3 of the weights' length")
+    live.says(".pane-update .caption", "Half of the updates shown were below 2.00e-3.")
     live.says(".pane-spectrum .caption", "spectral radius 1.10 and stretches at most 1.50-fold")
     live.says(".pane-accuracy .caption", "25.0\xa0%")
     live.says(".pane-sample .answers", "1.250")
@@ -260,6 +398,17 @@ def test_the_floor_of_the_precision_is_stated(server: Server, live: Component) -
     live.says(".pane-heat .help-box", "1.4e-45 is the smallest number there is")
     feed.tell(precision="float64", sequence_steps=65)
     live.says(".pane-heat .help-box", "4.9e-324 is the smallest number there is")
+
+
+def test_the_width_of_a_column_is_told_as_it_is_drawn(server: Server, live: Component) -> None:
+    def two(arrays: Arrays) -> None:
+        arrays["heat_step"] = np.array([100, 200], "<i4")
+        arrays["heat"] = np.repeat([[1e-4], [1.0]], arrays["heat"].shape[1], axis=1)
+
+    twins(server, live, 1, shown=400, panes=["heat"], settings=lambda i: {"change": two})
+    assert live.cell(0.37, 0.5)[:3] == LOWEST  # half way between the two, of 400 steps
+    assert live.cell(0.38, 0.5)[:3] == HIGHEST
+    live.says(".pane-heat .help-box", "reaches half way to its neighbours")
 
 
 def test_an_element_that_is_clipped_is_called_so(server: Server, live: Component) -> None:
@@ -425,6 +574,51 @@ def test_an_ended_run_is_shown_as_a_film(server: Server, live: Component) -> Non
     live.page.get_by_role("button", name="Skip to the end").click()
     live.wait(steps="400,300", states="finished,finished", points="400,300")
     live.says(".head", "solved at step 200")
+
+
+def test_a_film_ends_with_the_last_look(server: Server, live: Component) -> None:
+    """A run of n steps counts them from 0 and is looked at once more after the last, at step n."""
+
+    def last(arrays: Arrays) -> None:
+        for clock in ("step", "heat_step"):
+            arrays[clock] = arrays[clock] - 1
+        arrays["validation_loss"][-1] = 0.00123
+        arrays["validation_accuracy"][-1] = 0.875
+        arrays["prediction"][-1] = 1.25
+
+    for name, end in (("a", 400), ("b", 280)):
+        feed = server.add(synthetic(name, steps=end, change=last))
+        feed.publish(end, state="finished")
+    live.page.emulate_media(reduced_motion="no-preference")
+    panes = ["loss", "accuracy", "sample"]
+    live.follow("a", "b", replay=True, panes=panes, samples={name: sample() for name in "ab"})
+    live.wait(film="playing")
+    live.page.get_by_role("slider", name="Training step of the recording").fill("300")
+    live.says(".pane-loss .caption", "B\xa00.00123")  # this twin is at its end
+    assert "A\xa00.00123" not in live.page.locator(".pane-loss .caption").inner_text()
+    live.page.get_by_role("button", name="Skip to the end").click()
+    live.says(".pane-loss .caption", "Validation loss now: A\xa00.00123, B\xa00.00123.")
+    live.says(".pane-accuracy .caption", "A\xa087.5\xa0%, B\xa087.5\xa0%")
+    live.says(".head", "87.5\xa0% right")
+    live.says(".pane-sample .answers", "1.250")
+
+
+def test_a_film_of_ended_runs_does_not_miss_its_server(server: Server, tab: Page) -> None:
+    feeds = ended(server, 400, 300)
+    tab.clock.install()
+    live = Component(tab, server)
+    live.follow("a", "b", replay=True)
+    live.until("live.shadow.querySelector('.rnnviz-live')?.dataset.film === 'playing'")
+    tab.clock.run_for(100)
+    assert live.data("states") == "replay,replay"
+    for feed in feeds:
+        feed.refused = True
+    feeds[0].drop()
+    live.until("sources[0].readyState === EventSource.CLOSED")
+    tab.clock.run_for(4_000)
+    assert live.data("film") == "playing"
+    assert live.page.locator(".notice").inner_text() == ""
+    assert live.page.evaluate("sources.length") == 1
 
 
 def test_whoever_wants_little_motion_sees_the_end_first(server: Server, live: Component) -> None:

@@ -1,7 +1,9 @@
 // The share of answers that are right on sequences the network never trains on.
 
-import { each, fill, integer, percent, write } from "./format.js";
-import { LinePane } from "./lines.js";
+import { LinePane, twinLevels } from "./lines.js";
+import { differ, each, fill, integer, lettered, percent, write } from "./format.js";
+
+const asked = ({ run }) => run?.accuracy?.label;
 
 export class AccuracyPane extends LinePane {
   constructor(parent, hooks) {
@@ -15,7 +17,8 @@ export class AccuracyPane extends LinePane {
   words() {
     const { text, slots, theme } = this.view;
     write(this.title, text.accuracy_title);
-    write(this.axis, fill(text.accuracy_axis, { label: this.#label ?? text.accuracy_title }));
+    write(this.axis, fill(text.accuracy_axis, {
+      label: differ(slots, asked) ? lettered(slots, asked) : this.#label ?? text.accuracy_title }));
     write(this.xAxis, text.training_step);
     this.setHelp(text, text.accuracy_title, text.accuracy_help);
     this.setLegend(slots.length > 1
@@ -26,14 +29,14 @@ export class AccuracyPane extends LinePane {
   scene(slots) {
     const { theme, text } = this.view;
     const many = slots.length > 1;
-    const goal = slots.find((slot) => slot.run?.accuracy?.solved > 0 && slot.validation.length);
-    const solved = goal?.run.accuracy.solved;
     return {
       slots,
       curves: slots.filter((slot) => slot.run?.accuracy).map((slot) => ({
         x: slot.validation.step, y: slot.validation.values.accuracy, color: slot.color(theme), dots: true,
         end: many ? { letter: slot.letter } : null })),
-      levels: goal ? [{ value: solved, label: fill(text.accuracy_goal, { share: percent(solved) }), side: "left" }] : [],
+      levels: twinLevels(slots, theme, ({ run: { accuracy } }) => (accuracy ? [{ value: accuracy.solved,
+        label: fill(text.accuracy_goal, { share: percent(accuracy.solved ?? NaN) }), side: "left" }] : []),
+      ({ validation }) => validation.length > 0),
     };
   }
 
@@ -55,7 +58,7 @@ export class AccuracyPane extends LinePane {
     if (told.length && told.every((slot) => slot.run.accuracy === null)) this.setCaption([text.accuracy_none]);
     else if (!known.length) this.setCaption([text.accuracy_waiting]);
     else if (slots.length > 1) {
-      this.setCaption([fill(text.accuracy_each, { label: this.#label,
+      this.setCaption([fill(differ(known, asked) ? text.accuracy_each_own : text.accuracy_each, { label: this.#label,
         list: each(known, ({ validation }) => percent(validation.values.accuracy.at(-1))) })]);
     } else {
       const [{ validation, run }] = known;

@@ -17,17 +17,20 @@ export function svgOf(pane, view) {
   let y = EDGE;
   pen.text(pane.title.textContent, EDGE, y, { size: 15 * k, weight: 600, baseline: "top", fill: theme.text });
   y += 22 * k;
-  y = pane.printLegend?.(pen, EDGE, y, box.width) ?? legend(pen, pane, y, box.width, view);
+  y = pane.printLegend?.(pen, EDGE, y, box.width) ?? legend(pen, pane.legendItems, EDGE, y, box.width, view);
   pen.text(pane.axis.textContent, EDGE, y, { size: letters, baseline: "top", fill: theme.muted });
   y += letters + 8;
   pane.charts.forEach((chart, i) => {
     const at = chart.figure.getBoundingClientRect();
     pen.at(EDGE + at.left - box.left, y + at.top - box.top, () => {
+      const above = (node) => node.getBoundingClientRect().top - at.top;
       if (!chart.name.hidden) {
         const slot = chart.slots[0];
-        chip(pen, slot.letter, 8 * k, -13 * k, slot.color(theme), { size: letters + 1, background: theme.background });
-        pen.text(slot.title, 20 * k, -13 * k, { size: 12.5 * k, baseline: "middle", fill: theme.text });
+        const middle = chart.legend.hidden ? -13 * k : above(chart.name) + 11 * k;
+        chip(pen, slot.letter, 8 * k, middle, slot.color(theme), { size: letters + 1, background: theme.background });
+        pen.text(slot.title, 20 * k, middle, { size: 12.5 * k, baseline: "middle", fill: theme.text });
       }
+      if (!chart.legend.hidden) legend(pen, chart.legendItems, 0, above(chart.legend) + 3 * k, at.width, view);
       pane.printChart(pen, chart, i);
     });
   });
@@ -45,17 +48,17 @@ export function svgOf(pane, view) {
   return { source: pen.document(width, height, theme.background), width, height };
 }
 
-function legend(pen, pane, y, width, view) {
+function legend(pen, items, left, y, width, view) {
   const { theme } = view;
   const { k } = sizes(view);
   const size = 12.5 * k;
   const line = 20 * k;
-  let x = EDGE;
-  for (const { kind, color, label = "", shape, slot } of pane.legendItems) {
+  let x = left;
+  for (const { kind, color, label = "", shape, slot } of items) {
     const words = kind === "chip" && !label ? slot.title : label;
     const wide = (kind ? 22 * k : 0) + pen.measure(words, size) + 16 * k;
-    if (x > EDGE && x + wide > EDGE + width) {
-      x = EDGE;
+    if (x > left && x + wide - 16 * k > left + width) {
+      x = left;
       y += line;
     }
     const middle = y + 7 * k;
@@ -70,7 +73,7 @@ function legend(pen, pane, y, width, view) {
     pen.text(words, x + (kind ? 22 * k : 0), middle, { size, baseline: "middle", fill: theme.muted });
     x += wide;
   }
-  return y + (pane.legendItems.length ? line + 4 : 0);
+  return y + (items.length ? line + 4 : 0);
 }
 
 function wrapped(pen, words, width, size) {

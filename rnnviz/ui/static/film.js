@@ -55,6 +55,11 @@ export class Film {
     return Math.max(0, ...this.view.slots.map((slot) => slot.received).filter(Number.isFinite));
   }
 
+  /** Where the axis of steps ends: the last look comes after the last step. */
+  get end() {
+    return Math.max(this.last, ...this.view.slots.map((slot) => slot.checked).filter(Number.isFinite));
+  }
+
   /** All numbers are there. Whoever wants little motion starts at the end. */
   start() {
     if (this.ready) return;
@@ -114,7 +119,9 @@ export class Film {
     const back = step < (slot.filmed ?? NEVER);
     if (back) slot.clear();
     const from = back ? NEVER : slot.filmed ?? NEVER;
-    for (const arrays of slot.reel) slot.take(select(arrays, from, step));
+    // A run of n steps ends at step n - 1, and is looked at once more after it, at step n.
+    const until = step >= slot.received ? Infinity : step;
+    for (const arrays of slot.reel) slot.take(select(arrays, from, until));
     slot.filmed = step;
     const { final } = slot;
     if (final) slot.run = step >= this.last ? final : past(final, step);

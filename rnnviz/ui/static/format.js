@@ -71,6 +71,21 @@ export function each(slots, number) {
     .map(([letter, value]) => `${letter}\u00a0${value}`).join(", ");
 }
 
+/** "A, C: norm; B: largest element": a word of each twin that has one, equal ones together. word(slot) is text or null. */
+export function lettered(slots, word) {
+  const letters = new Map();
+  for (const slot of slots) {
+    const found = word(slot) ?? null;
+    if (found !== null) letters.set(found, [...(letters.get(found) ?? []), slot.letter]);
+  }
+  return [...letters].map(([found, owners]) => `${owners.join(", ")}:\u00a0${found}`).join("; ");
+}
+
+/** Whether those that have a word say different ones. */
+export function differ(slots, word) {
+  return new Set(slots.map((slot) => word(slot) ?? null).filter((found) => found !== null)).size > 1;
+}
+
 /** Fills {name} in a template; an unknown name stays visible, so that a wrong translation is noticed. */
 export function fill(template, values) {
   return (template ?? "").replace(/\{(\w+)\}/g, (all, name) => (name in values ? String(values[name]) : all));

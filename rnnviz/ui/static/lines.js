@@ -1,7 +1,7 @@
 // What all line charts share: axes that stand still, and curves, levels, bands and marks on them.
 
 import { Pane } from "./pane.js";
-import { Rows, drawChanges, drawGaps, level, lineEnds } from "./marks.js";
+import { Rows, drawChanges, drawGaps, level, levelNames, lineEnds } from "./marks.js";
 import { decades, integer, tick } from "./format.js";
 import { logAxis, shareAxis, stepTicks } from "./axes.js";
 import { nearest } from "./series.js";
@@ -131,12 +131,14 @@ export class LinePane extends Pane {
     const rows = new Rows(3, letters);
     const names = [];
     const ends = [];
+    const paths = [];
     pen.clip(left - 4, top - 4, width + 8, height + 8, () => {
       for (const band of bands) this.#band(pen, plot, band);
-      for (const one of levels) names.push(level(pen, plot, one, rows));
+      for (const one of levels) level(pen, plot, one);
       names.push(drawChanges(pen, plot, slots, rows));
       for (const curve of curves) {
         const { xs, ys } = path(plot, curve.x, curve.y, curve.stepped);
+        paths.push({ xs, ys });
         // A thin line where it runs up and down in every pixel, a stronger one where single steps can be seen.
         const strong = curve.wide ?? (curve.dots || curve.x.length <= width);
         pen.line(xs, ys, { stroke: curve.color, alpha: curve.alpha ?? 1, dash: curve.dash,
@@ -145,6 +147,7 @@ export class LinePane extends Pane {
         if (curve.dots && (apart > 7 * k || curve.x.length === 1)) pen.circles(xs, ys, 2.5 * k, curve.color);
         if (curve.end && curve.x.length) ends.push(this.#end(plot, curve));
       }
+      names.push(levelNames(pen, plot, levels, paths, ends, rows));
       for (const gap of gaps) drawGaps(pen, plot, gap, rows);
     });
     for (const write of names) write();
@@ -176,6 +179,28 @@ export class LinePane extends Pane {
       plot.setCursor(step, null, dots);
     });
   }
+}
+
+/**
+ * Levels of twins. One that all of them have stands there once; any other names its twins, and is drawn in the
+ * colour of the only one. found(slot): [{value, label, side}] · shown(slot): whether it has anything to compare
+ */
+export function twinLevels(slots, theme, found, shown) {
+  const told = slots.filter((slot) => slot.run);
+  const levels = new Map();
+  for (const slot of told) {
+    for (const one of found(slot)) {
+      if (!(one.value > 0)) continue;
+      const key = JSON.stringify([one.value, one.label]);
+      if (!levels.has(key)) levels.set(key, { ...one, owners: [] });
+      levels.get(key).owners.push(slot);
+    }
+  }
+  return [...levels.values()].filter(({ owners }) => owners.some(shown)).map(({ owners, label, ...rest }) => {
+    if (owners.length === told.length) return { ...rest, label };
+    return { ...rest, label: `${owners.map(({ letter }) => letter).join(", ")}: ${label}`,
+      color: owners.length === 1 ? owners[0].color(theme) : undefined };
+  });
 }
 
 /** The last values of a noisy curve in one: the mean of the finite ones, in logarithms. */

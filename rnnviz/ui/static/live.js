@@ -381,7 +381,7 @@ class Live {
 
   #limit() {
     const { slots } = this.view;
-    if (this.film.ready && slots.every((slot) => slot.final)) return Math.max(1, this.film.last);
+    if (this.film.ready && slots.every((slot) => slot.final)) return Math.max(1, this.film.end);
     const known = slots.filter((slot) => slot.run);
     const steps = Math.max(...known.map((slot) => slot.run.steps));
     return stepLimit(Math.max(...slots.map((slot) => slot.last)), known.length ? steps : Infinity,

@@ -1,7 +1,9 @@
 // The loss: of every training batch, of the validation set, and what has to be reached.
 
-import { LinePane, settled } from "./lines.js";
-import { each, fill, gradient, integer, loss as lossText, percent, tick, write } from "./format.js";
+import { LinePane, settled, twinLevels } from "./lines.js";
+import { differ, each, fill, gradient, integer, lettered, loss as lossText, percent, tick, write } from "./format.js";
+
+const unit = ({ run }) => run?.loss.label;
 
 const MANY = 10; // times the baseline, from where a percentage says less
 
@@ -14,7 +16,8 @@ export class LossPane extends LinePane {
     const { text, theme, slots } = this.view;
     const run = slots.find((slot) => slot.run)?.run;
     write(this.title, text.loss_title);
-    write(this.axis, fill(text.loss_axis, { label: run?.loss.label ?? text.loss_title }));
+    write(this.axis, differ(slots, unit) ? fill(text.loss_axis_each, { list: lettered(slots, unit) })
+      : fill(text.loss_axis, { label: run?.loss.label ?? text.loss_title }));
     write(this.xAxis, text.training_step);
     const repeats = slots.some((slot) => slot.run?.repeats);
     this.setHelp(text, text.loss_title, repeats ? `${text.loss_help} ${text.loss_help_repeats}` : text.loss_help);
@@ -61,22 +64,16 @@ export class LossPane extends LinePane {
           end: { letter: slot.letter, y: settled(losses.values.loss) }, hover: false });
       }
     }
-    return { slots, curves, bands, levels: this.#levels(slots, text),
+    return { slots, curves, bands, levels: this.#levels(slots),
       gaps: slots.map(({ losses, letter }) => ({ x: losses.step, y: losses.values.loss, letter: many ? letter : "" })) };
   }
 
-  /** Levels that are the same for several twins stand there once. */
-  #levels(slots, text) {
-    const levels = [];
-    const add = (value, label, side) => {
-      if (value > 0 && !levels.some((one) => one.value === value)) levels.push({ value, label, side });
-    };
-    for (const { run, losses, validation } of slots) {
-      if (!run || !(losses.length || validation.length)) continue;
-      add(run.loss.baseline, run.loss.baseline_label, "right");
-      add(run.loss.solved, fill(text.loss_goal, { loss: tick(run.loss.solved ?? 0) }), "left");
-    }
-    return levels;
+  #levels(slots) {
+    const { theme, text } = this.view;
+    return twinLevels(slots, theme, ({ run: { loss } }) => [
+      { value: loss.baseline, label: loss.baseline_label, side: "right" },
+      { value: loss.solved, label: fill(text.loss_goal, { loss: tick(loss.solved ?? 0) }), side: "left" },
+    ], ({ losses, validation }) => losses.length + validation.length > 0);
   }
 
   #at(slot, step) {
@@ -162,6 +159,7 @@ export class LossPane extends LinePane {
       sentences.push(fill(text.loss_each, {
         list: each(slots, ({ losses }) => (losses.length ? lossText(losses.values.loss.at(-1), text) : null)) }));
     }
+    if (differ(slots, unit)) sentences.push(text.loss_units);
     const solved = each(slots, ({ run }) => (
       run?.solved_at == null ? null : fill(text.at_step, { step: integer(run.solved_at) })));
     if (solved) sentences.push(fill(text.loss_each_solved, { list: solved }));

@@ -2,6 +2,7 @@
 // a setting, and the places where a number is missing.
 
 import { fade } from "./theme.js";
+import { nearest } from "./series.js";
 import { sizes } from "./plot.js";
 
 export const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "ring"];
@@ -104,25 +105,73 @@ export class Rows {
   }
 }
 
-/** A line across the chart; what it returns writes its name, once the curves are there. side: where the name stands. */
-export function level(pen, plot, { value, label, side, color }, rows) {
+/** A line across the chart; `levelNames` writes its name. */
+export function level(pen, plot, { value, color }) {
   const { theme } = plot.view;
-  const { letters, thin } = sizes(plot.view);
-  const { left, top, width, height } = plot.box;
+  const { left, width } = plot.box;
+  const y = levelAt(plot, value);
+  if (y !== null) {
+    pen.segment(left, y, left + width, y, { stroke: color ?? theme.muted, width: sizes(plot.view).thin, dash: [5, 4] });
+  }
+}
+
+function levelAt(plot, value) {
+  const { top, height } = plot.box;
   const y = Math.round(plot.py(value)) + 0.5;
-  if (!(y >= top - 1 && y <= top + height + 1)) return () => {};
-  pen.segment(left, y, left + width, y, { stroke: color ?? theme.muted, width: thin, dash: [5, 4] });
-  if (!label) return () => {};
-  const above = y - top > letters * 1.6;
-  const words = pen.fitted(label, width - 8, letters);
-  const wide = pen.measure(words, letters);
-  const x = side === "right" ? left + width - 2 : left + 4;
-  rows?.keep(side === "right" ? x - wide : x, side === "right" ? x : x + wide, y - top - (above ? letters * 1.5 : 0),
-    letters * 1.5);
-  return () => {
-    pen.text(words, x, y + (above ? -3 : 4), { size: letters, align: side, baseline: above ? "bottom" : "top",
-      fill: fade(theme.text, 0.78), halo: theme.background });
-  };
+  return y >= top - 1 && y <= top + height + 1 ? y : null;
+}
+
+/** How much of a curve runs through a box, in pixels of width. */
+function crossing({ xs, ys }, [x0, y0, x1, y1]) {
+  const inside = (a, b) => Math.max(a, b) >= y0 && Math.min(a, b) <= y1;
+  if (xs.length === 1) return xs[0] >= x0 && xs[0] <= x1 && inside(ys[0], ys[0]) ? 1 : 0;
+  let sum = 0;
+  for (let i = Math.max(1, nearest(xs, x0)); i < xs.length && xs[i - 1] <= x1; i += 1) {
+    const [a, b, wide] = [xs[i - 1], xs[i], xs[i] - xs[i - 1]];
+    if (b < x0 || Number.isNaN(ys[i - 1] + ys[i])) continue;
+    const at = (x) => (wide > 0 ? ys[i - 1] + ((x - a) / wide) * (ys[i] - ys[i - 1]) : x);
+    const [from, to] = [Math.max(a, x0), Math.min(b, x1)];
+    if (wide > 0 ? inside(at(from), at(to)) : inside(ys[i - 1], ys[i])) sum += Math.max(1, to - from);
+  }
+  return sum;
+}
+
+const COVERED = 1000; // what another name in the way counts for
+const BETTER = 0.6; // a name changes its end only for one that is clearly emptier, so that it does not jump about
+
+/**
+ * Finds the names of levels a place above their lines, at the end where fewer curves come near; `side` is where a
+ * name stands when both are alike. paths: [{xs, ys}] · ends: [{x, y}]. -> what writes them, once all is drawn
+ */
+export function levelNames(pen, plot, levels, paths, ends, rows) {
+  const { theme } = plot.view;
+  const { letters, k } = sizes(plot.view);
+  const { left, top, width } = plot.box;
+  const taken = ends.filter(({ y }) => Number.isFinite(y)).map(({ x, y }) => [x - 8 * k, y - 8 * k, x + 18 * k, y + 8 * k]);
+  const overlaps = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  const crowd = (box) => paths.reduce((sum, path) => sum + crossing(path, box), 0)
+    + COVERED * taken.filter((other) => overlaps(box, other)).length;
+  const names = [];
+  for (const { value, label, side } of levels) {
+    const y = levelAt(plot, value);
+    if (y === null || !label) continue;
+    const above = y - top > letters * 1.7;
+    const words = pen.fitted(label, width - 8, letters);
+    const wide = pen.measure(words, letters);
+    const high = letters * 1.4;
+    const box = (x) => [x, above ? y - 4 - high : y + 4, x + wide, above ? y - 4 : y + 4 + high];
+    const boxes = { left: box(left + 4), right: box(left + width - 2 - wide) };
+    let chosen = plot.sides.get(label) ?? side;
+    const other = chosen === "left" ? "right" : "left";
+    if (crowd(boxes[other]) < crowd(boxes[chosen]) * BETTER) chosen = other;
+    plot.sides.set(label, chosen);
+    const [x0, y0, x1] = boxes[chosen];
+    taken.push(boxes[chosen]);
+    rows.keep(x0, x1, y0 - top, high);
+    names.push(() => pen.text(words, x0, y + (above ? -5 : 6), { size: letters, baseline: above ? "bottom" : "top",
+      fill: fade(theme.text, 0.78), halo: theme.background, around: 7 * k }));
+  }
+  return () => names.forEach((write) => write());
 }
 
 /** Changes of a setting in mid-run, those that all twins share as one. -> [{step, label, slot | null}] */

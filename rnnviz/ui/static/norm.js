@@ -1,12 +1,17 @@
 // The size of the gradient, before and after clipping.
 
 import { LinePane, twinCurves } from "./lines.js";
-import { each, fill, gradient, integer, percent, write } from "./format.js";
+import { differ, each, fill, gradient, integer, lettered, percent, write } from "./format.js";
 import { fade } from "./theme.js";
 
 /** A run whose clipping was switched off on the way still shows the clipped part. */
 const clips = ({ run, norms }) => (
   Boolean(run && run.clip.mode !== "none") || norms.values.threshold.some((y) => y > 0));
+
+/** What a rule compares with its threshold, and over which part of the gradient. */
+const measure = ({ run }) => run?.clip.measure;
+const scope = ({ run }) => run?.clip.scope;
+const largest = ({ run }) => (run ? Boolean(run.clip.largest) : null);
 
 export class NormPane extends LinePane {
   constructor(parent, hooks) {
@@ -16,16 +21,17 @@ export class NormPane extends LinePane {
   words() {
     const { text, slots, theme } = this.view;
     const run = slots.find((slot) => slot.run)?.run;
-    const largest = slots.some((slot) => slot.run?.clip.largest);
+    const kind = differ(slots, largest) ? "_mixed" : slots.some(largest) ? "_largest" : "";
     this.clipped = slots.some(clips);
-    const title = largest ? text.norm_title_largest : text.norm_title;
+    const title = text[`norm_title${kind}`];
     write(this.title, title);
-    write(this.axis, largest ? text.norm_axis_largest : text.norm_axis);
+    write(this.axis, text[`norm_axis${kind}`]);
     write(this.xAxis, text.training_step);
-    const help = !run || run.clip.mode === "none" && !this.clipped ? text.norm_help_none
-      : largest ? text.norm_help_value : text.norm_help;
-    const scope = run?.clip.scope ? fill(text.norm_scope, { scope: run.clip.scope }) : "";
-    this.setHelp(text, title, `${run ? help : text.norm_help} ${scope}`.trim());
+    const help = kind === "_mixed" ? text.norm_help_mixed : kind ? text.norm_help_value
+      : run && !this.clipped ? text.norm_help_none : text.norm_help;
+    const over = differ(slots, scope) ? lettered(slots, scope) : run?.clip.scope;
+    this.setHelp(text, title, [help, kind === "_mixed" ? fill(text.norm_measures, { list: lettered(slots, measure) }) : "",
+      over ? fill(text.norm_scope, { scope: over }) : ""].filter(Boolean).join(" "));
     const dash = { key: "threshold", kind: "dash", color: theme.text, label: text.norm_threshold };
     if (slots.length > 1) {
       this.setLegend([
@@ -58,7 +64,8 @@ export class NormPane extends LinePane {
     }
     curves.sort((a, b) => Number(b.behind ?? false) - Number(a.behind ?? false));
     const thresholds = slots.map(({ norms }) => norms).filter(({ values }) => values.threshold.some((y) => y > 0));
-    const common = new Set(thresholds.map(({ values }) => values.threshold.at(-1))).size === 1;
+    // A line for all would say that the twins are cut at the same place.
+    const common = !differ(slots, largest) && !differ(slots, scope) && new Set(thresholds.map(({ values }) => values.threshold.at(-1))).size === 1;
     slots.filter(({ norms }) => thresholds.includes(norms)).forEach((slot, i) => {
       if (many && common && i > 0) return;
       const { step, values: { threshold } } = slot.norms;
@@ -128,6 +135,10 @@ export class NormPane extends LinePane {
     const now = each(slots, ({ norms }) => (norms.length ? gradient(norms.values.before.at(-1), text) : null));
     const shares = each(slots, (slot) => (
       slot.run && !slot.run.film && slot.norms.length && clips(slot) ? percent(slot.run.clipped_share) : null));
-    return [shares ? fill(text.norm_each_clipped, { list: shares }) : "", fill(text.norm_each, { list: now })];
+    const mixed = differ(slots, largest);
+    const template = mixed ? text.norm_each_mixed : slots.some(largest) ? text.norm_each_largest : text.norm_each;
+    return [shares ? fill(text.norm_each_clipped, { list: shares }) : "", fill(template, { list: now }),
+      mixed ? fill(text.norm_measures, { list: lettered(slots, measure) }) : "",
+      differ(slots, scope) ? fill(text.norm_scope, { scope: lettered(slots, scope) }) : ""];
   }
 }

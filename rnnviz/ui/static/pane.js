@@ -114,9 +114,11 @@ export class Pane {
     const chip = element("span", "chip", name);
     const title = element("span", "chart-title", name);
     const reading = element("span", "chart-reading", name);
+    const legend = element("div", "legend chart-legend", root);
+    legend.hidden = true;
     const figure = element("figure", "figure", root);
     figure.setAttribute("role", "img");
-    const chart = { root, name, chip, title, reading, figure, slots: [], stop: new AbortController() };
+    const chart = { root, name, chip, title, reading, legend, legendItems: [], figure, slots: [], stop: new AbortController() };
     chart.plot = new Plot(figure, this.view, this.plotOptions());
     this.listen(chart);
     return chart;
@@ -220,15 +222,35 @@ export class Pane {
     this.legendSignature = signature;
     this.legend.replaceChildren();
     this.values = {};
-    for (const { key, kind, color, label, shape, slot } of items) {
-      const item = element("span", "legend-item", this.legend);
-      if (kind === "chip") chipNode(slot, theme, item);
-      else if (kind === "shape") shapeIcon(shape, color, item);
-      else if (kind) element("i", `swatch swatch-${kind}`, item).style.setProperty("--swatch", color);
-      if (label) indexed(element("span", "legend-label", item), label);
-      if (key) this.values[key] = element("b", "legend-value", item);
+    for (const one of items) {
+      const item = this.#legendItem(one, this.legend);
+      if (one.key) this.values[one.key] = element("b", "legend-value", item);
     }
     this.legend.append(...this.extras());
+  }
+
+  #legendItem({ kind, color, label, shape, slot }, parent) {
+    const item = element("span", "legend-item", parent);
+    if (kind === "chip") chipNode(slot, this.view.theme, item);
+    else if (kind === "shape") shapeIcon(shape, color, item);
+    else if (kind) element("i", `swatch swatch-${kind}`, item).style.setProperty("--swatch", color);
+    if (label) indexed(element("span", "legend-label", item), label);
+    return item;
+  }
+
+  /** A legend above each chart, where they differ; lists: items as for `setLegend` of each chart, null for none. */
+  setChartLegends(lists) {
+    this.root.classList.toggle("own-legends", lists !== null);
+    this.charts.forEach((chart, i) => {
+      const items = lists?.[i] ?? [];
+      const signature = JSON.stringify(items);
+      chart.legend.hidden = lists === null;
+      chart.legendItems = items;
+      if (signature === chart.legendSignature) return;
+      chart.legendSignature = signature;
+      chart.legend.replaceChildren();
+      for (const one of items) this.#legendItem(one, chart.legend);
+    });
   }
 
   /** Nodes that stand behind the legend. */

@@ -110,7 +110,7 @@ export class CanvasPen extends Pen {
     if (stroke) this.#stroke({ stroke, width: lineWidth, dash, alpha });
   }
 
-  text(string, x, y, { size, weight = 400, align = "left", baseline = "alphabetic", fill, halo }) {
+  text(string, x, y, { size, weight = 400, align = "left", baseline = "alphabetic", fill, halo, around = 4 }) {
     const { context } = this;
     context.font = fontOf(this.font, size, weight);
     context.textAlign = align;
@@ -119,7 +119,7 @@ export class CanvasPen extends Pen {
     if (halo) { // stays readable on top of a line
       context.lineJoin = "round";
       context.setLineDash([]);
-      context.lineWidth = 4;
+      context.lineWidth = around;
       context.strokeStyle = halo;
       context.strokeText(string, x, line);
     }
@@ -198,12 +198,13 @@ export class SvgPen extends Pen {
       + `${radius ? ` rx="${radius}"` : ""}${paint("fill", fill ?? "none", alpha)}${line}/>`);
   }
 
-  text(string, x, y, { size, weight = 400, align = "left", baseline = "alphabetic", fill, halo }) {
+  text(string, x, y, { size, weight = 400, align = "left", baseline = "alphabetic", fill, halo, around = 4 }) {
     const anchor = { left: "", center: ' text-anchor="middle"', right: ' text-anchor="end"' }[align];
     const bold = weight === 400 ? "" : ` font-weight="${weight}"`;
-    const around = halo ? `${paint("stroke", halo)} stroke-width="4" stroke-linejoin="round" paint-order="stroke"` : "";
+    const edge = halo
+      ? `${paint("stroke", halo)} stroke-width="${number(around)}" stroke-linejoin="round" paint-order="stroke"` : "";
     this.parts.push(`<text x="${number(x)}" y="${number(y + BASELINE[baseline] * size)}" font-size="${number(size)}"`
-      + `${anchor}${bold}${paint("fill", fill)}${around}>${escaped(string)}</text>`);
+      + `${anchor}${bold}${paint("fill", fill)}${edge}>${escaped(string)}</text>`);
   }
 
   clip(x, y, width, height, draw) {

@@ -31,6 +31,7 @@ export class Plot {
     this.hairX = element("div", "hair hair-x", this.over);
     this.hairY = element("div", "hair hair-y", this.over);
     this.dots = [];
+    this.sides = new Map(); // at which end the name of a level stands
     this.setCursor(null);
   }
 

@@ -67,6 +67,12 @@ export class Slot {
     return Math.max(this.losses.last, ...steps);
   }
 
+  /** The step of the last look at the validation set that has been received, drawn or not. */
+  get checked() {
+    const steps = this.reel.map((arrays) => arrays.validation_step?.at(-1) ?? -Infinity);
+    return Math.max(this.validation.last, ...steps);
+  }
+
   /** Adds a chunk's news; true if there were any. */
   take(arrays) {
     const none = [];

@@ -18,7 +18,7 @@ export class Source {
   /**
    * slots(): the slots on the page
    * sink: run(slot, summary, known), chunk(slot, arrays), clear(slot), notice(name of a template or ""),
-   *   tell(name, value), finished()
+   *   tell(name, value), complete()
    */
   constructor(slots, sink) {
     this.slots = slots;

@@ -1,19 +1,18 @@
 // How much one time step stretches the state: spectral radius of each recurrent matrix and of the step Jacobian.
 
-import { coarse, each, fill, gradient, integer, write } from "./format.js";
+import { coarse, differ, each, fill, gradient, integer, write } from "./format.js";
 import { LinePane } from "./lines.js";
 import { SHAPES } from "./marks.js";
 import { fade } from "./theme.js";
+
+const labels = ({ run }) => run?.spectrum ?? null;
+const signature = (slot) => labels(slot) && JSON.stringify(labels(slot));
 
 const SHADES = [0.9, 0.62, 0.44, 0.3];
 
 export class SpectrumPane extends LinePane {
   constructor(parent, hooks) {
     super("spectrum", parent, hooks, "log", true);
-  }
-
-  #labels() {
-    return this.view.slots.find((slot) => slot.run?.spectrum)?.run.spectrum ?? [];
   }
 
   /** The last matrix is the step Jacobian: the one that decides, in the run's own colour. */
@@ -32,17 +31,23 @@ export class SpectrumPane extends LinePane {
     write(this.axis, text.spectrum_axis);
     write(this.xAxis, text.training_step);
     this.setHelp(text, text.spectrum_title, text.spectrum_help);
-    const labels = this.#labels();
     const one = slots.length === 1;
-    const color = (row) => (one ? this.#color(slots[0], row, labels.length)
-      : row === labels.length - 1 ? theme.muted : fade(theme.text, SHADES[row % SHADES.length]));
-    const last = labels.length - 1;
+    const apart = differ(slots, signature); // other cells have other matrices: each chart names its own
+    const common = slots.map(labels).find(Boolean) ?? [];
+    const last = common.length - 1;
+    const color = (row) => (one ? this.#color(slots[0], row, common.length)
+      : row === last ? theme.muted : fade(theme.text, SHADES[row % SHADES.length]));
+    const items = (names, shade, key) => names.map((label, row) => ({ key: key(row), kind: "shape", label,
+      shape: this.#shape(row, names.length), color: shade(row) }));
     this.setLegend([
-      ...labels.map((label, row) => ({ key: one ? `radius${row}` : "", kind: "shape", label,
-        shape: this.#shape(row, labels.length), color: color(row) })),
-      ...(labels.length ? [{ key: one ? `sigma${last}` : "", kind: "dash", color: color(last),
+      ...(apart ? [] : items(common, color, (row) => (one ? `radius${row}` : ""))),
+      ...(common.length ? [{ key: one ? `sigma${last}` : "", kind: "dash", color: apart ? theme.muted : color(last),
         label: text.spectrum_sigma }] : []),
     ]);
+    this.setChartLegends(!apart ? null : this.charts.map(({ slots: [slot] }) => {
+      const names = labels(slot) ?? [];
+      return items(names, (row) => this.#color(slot, row, names.length), () => "");
+    }));
   }
 
   scene(slots) {
