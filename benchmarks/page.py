@@ -27,6 +27,9 @@ from .machine import table
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
+#: Four runs side by side on two cores; with the figures that are shown first, and with all of them.
+TWINS = "task=digits&steps=100000&twin=cell:lstm&twin=cell:tanh&twin=cell:relu"
+ALL_PANES = "panes=loss,norm,heat,accuracy,sample,groups,update,spectrum"
 SECONDS = 10.0
 
 # Everything inside shadow roots too, where Streamlit mounts components.
@@ -59,7 +62,12 @@ def run() -> None:
             executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
             args=["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-background-networking"],
         )
-        starts, clicks, rows = [], [], []
+        starts, clicks = [], []
+        rows: dict[str, list[dict[str, float]]] = {
+            "one run and another": [],
+            "four twins": [],
+            "all panes": [],
+        }
         for _ in range(ROUNDS):
             with _server() as (address, store, began):
                 page = _open(browser, address)
@@ -68,19 +76,26 @@ def run() -> None:
                 clicks.append(_click_to_point(page))
                 # The page's run is one trainer; a second one has the other core.
                 store.create(Experiment(task="adding", length=100, steps=1_000_000))
-                rows.append(_smoothness(page))
+                rows["one run and another"].append(_smoothness(page))
                 page.close()
                 ten = _ten_runs(store)
+                for name, query in (("four twins", TWINS), ("all panes", f"{TWINS}&{ALL_PANES}")):
+                    _nothing_runs(store)
+                    page = _open(browser, f"{address}?{query}")
+                    _click_to_point(page)
+                    rows[name].append(_smoothness(page))
+                    page.close()
         table(
             ["from `streamlit run app.py` to a usable page (s)", "warm Train click to the first point (s)",
              "ten runs started at once: all advanced after (s)"],
             [[statistics.median(starts), statistics.median(clicks), ten]],
         )  # fmt: skip
-        names = list(rows[0])
+        names = list(rows["four twins"][0])
         table(
-            ["with two trainers on two cores", *names],
-            [["median", *(statistics.median(row[n] for row in rows) for n in names)]],
-        )
+            ["training on two cores", *names],
+            [[kind, *(statistics.median(row[n] for row in found) for n in names)]
+             for kind, found in rows.items()],
+        )  # fmt: skip
         browser.close()
 
 
@@ -148,10 +163,14 @@ def _smoothness(page: Page) -> dict[str, float]:
     }
 
 
-def _ten_runs(store: Store) -> float:
+def _nothing_runs(store: Store) -> None:
     for run in store.runs(("queued", "running")):
         store.command(run.id, "stop")
     _until(lambda: not store.runs(("queued", "running")))
+
+
+def _ten_runs(store: Store) -> float:
+    _nothing_runs(store)
     started = time.perf_counter()
     ids = [store.create(Experiment(task="adding", length=50, steps=100_000, seed=seed)) for seed in range(10)]
     _until(lambda: all((row := store.run(run)) is not None and row.step > 0 for run in ids))

@@ -40,25 +40,8 @@ view, runs = link.view(), link.runs(store)
 if view.large:
     projector()
 
-with st.container(horizontal=True, vertical_alignment="center", key="title"):
-    st.title(_("Train"), anchor=False, width="content")
-    if view.lesson is None:
-        st.markdown(_(TASKS[view.twins[0].task].question), width="stretch")
-    else:
-        st.space("stretch")
-    with st.container(horizontal=True, width="content", gap="small", key="title_actions"):
-        if view.lesson is None:
-            task_card(view.twins[0])
-        show_controls(view)
-        share(store, view, runs)
-lesson_panel(store, runs)
-problem_list(link.problems())
-if steered:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
-        steering.controls(store, runs)
-        steering.note(store, runs)
-if steered and runs:
-    pane_picker(view)
+# What the browser hears first it does first: the figures open their stream while the rest is drawn.
+above, below = st.container(), st.container()
 
 
 def figures(drawn: Sequence[Run]) -> None:
@@ -71,7 +54,30 @@ def figures(drawn: Sequence[Run]) -> None:
 
 
 following = steering.fallback() and any(not run.ended for run in runs)
-st.fragment(figures, run_every=0.6 if following else None)(runs)
+with below:
+    st.fragment(figures, run_every=0.6 if following else None)(runs)
+
+with above:
+    with st.container(horizontal=True, vertical_alignment="center", key="title"):
+        st.title(_("Train"), anchor=False, width="content")
+        if view.lesson is None:
+            st.markdown(_(TASKS[view.twins[0].task].question), width="stretch")
+        else:
+            st.space("stretch")
+        with st.container(horizontal=True, width="content", gap="small", key="title_actions"):
+            if view.lesson is None:
+                task_card(view.twins[0])
+            show_controls(view)
+            share(store, view, runs)
+    lesson_panel(store, runs)
+    problem_list(link.problems())
+    if steered:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
+            steering.controls(store, runs)
+            steering.note(store, runs)
+    if steered and runs:
+        pane_picker(view)
+
 if steered:
     verdict(store, runs)
     if not runs and view.lesson is None:

@@ -43,8 +43,8 @@ def dask_setup(worker: Any) -> None:
     """Called by Dask in each new worker process."""
     os.nice(NICENESS)
     torch.set_num_threads(1)
-    # The first pass through torch's kernels is slow; nobody should wait for it.
-    state = begin(Experiment(task="adding", length=2, hidden=2, batch=2, steps=2))
+    # The first pass through torch's kernels is slow, and so is reading the digits; nobody should wait for it.
+    state = begin(Experiment(task="digits_rows", hidden=2, batch=2, steps=2))
     advance(state)
 
 

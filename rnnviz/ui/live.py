@@ -75,7 +75,7 @@ def live(
         "panes": list(panes),
         "slots": slots([e.changed(changes=()) for e in experiments], ids),
         "stream": stream_path(base, [run.id for run in runs], repeats) if runs else None,
-        "states": {run.id: run.state for run in runs},
+        "states": {run.id: run.state for run in runs},  # for which the page has drawn its controls
         "runs": None,
         "windows": None,
         "samples": {run.id: sample_of(run.experiment) for run in runs} if "sample" in panes else {},

@@ -61,8 +61,13 @@ def hear(store: Store, heard: Heard, drawn: Sequence[Run], now: Sequence[Run]) -
     if heard.unreachable is not None and heard.unreachable != fallback():
         st.session_state[_FALLBACK] = heard.unreachable
         st.rerun()
-    if [(run.id, run.state) for run in drawn] != [(run.id, run.state) for run in now]:
+    if _phases(drawn) != _phases(now):
         st.rerun()  # the controls were drawn for other states
+
+
+def _phases(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the controls depend on: a run that waits for its turn has those of one that moves."""
+    return [(run.id, "running" if run.state in ACTIVE else run.state) for run in runs]
 
 
 def fallback() -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 # Not used here: Plotly looks for pandas among the loaded modules, and finds half of it while Streamlit loads
 # it in another thread. Importing it waits until it is whole.
 import pandas  # noqa: F401
+import plotly.graph_objects as go
 import streamlit as st
 
 from ..experiment import Experiment, Problem
@@ -40,20 +42,23 @@ def task_card(experiment: Experiment) -> None:
                 solved=_(task.solved.sentence),
             )
         )
-        batch = task.sample(np.random.default_rng(experiment.seed), experiment.length, 1)
-        picture = task.picture(batch, 0)
+        picture, figure = _sample(experiment.task, experiment.length, experiment.seed)
         if picture is not None:
-            st.image(
-                np.kron(picture, np.ones((16, 16))),
-                _("The digit, before it is cut into a sequence"),
-                clamp=True,
-            )
-        inputs, marks = batch.inputs[:, 0], batch.marks[0].tolist()
-        st.plotly_chart(
-            sample_figure(inputs, task.channels(), marks, task.answer(batch, 0)),
-            key="sample", config={"displayModeBar": False},
-        )  # fmt: skip
+            st.image(picture, _("The digit, before it is cut into a sequence"), clamp=True)
+        st.plotly_chart(figure, key="sample", config={"displayModeBar": False})
         st.caption(_(task.source))
+
+
+@lru_cache(maxsize=64)  # it takes as long as everything else on the page
+def _sample(name: str, length: int, seed: int) -> tuple[np.ndarray | None, go.Figure]:
+    """One sequence of a task: its picture before it is cut into one, if it has one, and the sequence."""
+    task = TASKS[name]
+    batch = task.sample(np.random.default_rng(seed), length, 1)
+    picture = task.picture(batch, 0)
+    figure = sample_figure(
+        batch.inputs[:, 0], task.channels(), batch.marks[0].tolist(), task.answer(batch, 0)
+    )
+    return None if picture is None else np.kron(picture, np.ones((16, 16))), figure
 
 
 def problem_list(problems: Sequence[Problem]) -> None:

@@ -275,7 +275,7 @@ class Live {
   /** The page drew its controls for the state in which it saw a run last: it is told when that is another now. */
   #tell(run) {
     const drawn = this.states[run?.id];
-    if (drawn !== undefined && drawn !== run.state) this.setTrigger?.("state", run.state);
+    if (drawn !== undefined && phase(drawn) !== phase(run.state)) this.setTrigger?.("state", run.state);
   }
 
   #take(slot, arrays) {
@@ -457,6 +457,9 @@ class Live {
     this.root.remove();
   }
 }
+
+/** A run that waits for its turn has the same controls as one that moves. */
+const phase = (state) => (state === "queued" ? "running" : state);
 
 function set(node, name, value) {
   if (node.dataset[name] !== value) node.dataset[name] = value;
