@@ -24,7 +24,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from rnnviz.experiment import Experiment
 from rnnviz.lessons import LESSONS
+from rnnviz.runs.store import Store
 from rnnviz.twins import to_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,8 +62,11 @@ def main() -> None:
             executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"),
             args=["--no-sandbox", "--enable-unsafe-swiftshader", "--disable-background-networking"],
         )
-        with _server() as address:
-            (_states if states else _documents)(browser, address, folder)
+        with _server() as (address, store):
+            if states:
+                _states(browser, address, store, folder)
+            else:
+                _documents(browser, address, folder)
         browser.close()
 
 
@@ -80,12 +85,21 @@ def _documents(browser: Browser, address: str, folder: Path) -> None:
     _shoot(twins, folder / "twins.png")
 
 
-def _states(browser: Browser, address: str, folder: Path) -> None:
+def _states(browser: Browser, address: str, store: Store, folder: Path) -> None:
     """Every state of the pages, at the sizes and in the themes that matter."""
 
     def shoot(name: str, page: Page, full: bool = False) -> None:
         _shoot(page, folder / f"{name}.png", full)
         print(name, flush=True)
+
+    crowd = [store.create(Experiment(task="adding", length=100, seed=seed)) for seed in range(24)]
+    late = _open(browser, f"{address}/train")
+    _press(late, "Train")
+    _until(late, "live.dataset.state === 'queued'")
+    shoot("queued", late)
+    for run in crowd:
+        store.command(run, "stop")
+    _press(late, "Stop")
 
     page = _open(browser, f"{address}/train")
     shoot("empty", page, True)
@@ -221,19 +235,20 @@ def _shoot(page: Page, path: Path, full: bool = False) -> None:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def _server() -> Iterator[tuple[str, Store]]:
     """The app on a store of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "RNNVIZ_STORE": f"sqlite:///{folder}/pictures.db"}
+        url = f"sqlite:///{folder}/pictures.db"
+        environment = {**os.environ, "RNNVIZ_STORE": url}
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
         server = subprocess.Popen(command, cwd=ROOT, env=environment)
         try:
             while socket.socket().connect_ex(("127.0.0.1", port)) != 0:
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", Store(url)
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(30)

@@ -1,8 +1,14 @@
 """What all tests share: one thread for torch, the same examples at every run, the browser last."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
+
+from rnnviz.runs.store import Store
+from rnnviz.ui import services
 
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -12,3 +18,12 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Playwright leaves an event loop in the main thread, in which nobody else could start one."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of its own for each test, which the pages have too, and no engine."""
+    store = Store(f"sqlite:///{tmp_path}/test.db")
+    monkeypatch.setattr(services, "_store", store)
+    yield store
+    store.close()

@@ -19,7 +19,7 @@ from rnnviz.experiment import Experiment
 from rnnviz.runs.schema import CHUNKS, RUNS
 from rnnviz.runs.store import UNDO_SECONDS, Store, owner_hash
 from rnnviz.runs.worker import advance_slice
-from rnnviz.ui import run_list, services, sharing
+from rnnviz.ui import run_list, sharing
 from rnnviz.ui.run_list import AT_ONCE, FLAT, HEIGHT, WIDTH, curve_svg, in_words
 from rnnviz.ui.text import plain
 
@@ -34,14 +34,6 @@ st.navigation([
 TOKEN = "0123456789abcdef" * 2
 ME = owner_hash(TOKEN)
 SMALL = Experiment(task="adding", length=6, cell="lstm", hidden=5, batch=8, steps=25)
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/test.db")
-    monkeypatch.setattr(services, "_store", store)
-    yield store
-    store.close()
 
 
 def page(token: str | None = TOKEN) -> AppTest:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,11 @@ from rnnviz.runs.chunk import decode
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store
 from rnnviz.runs.worker import advance_slice
-from rnnviz.ui import link, services, sharing
+from rnnviz.ui import link, sharing
 from rnnviz.ui.python_lines import python_lines
 
 SMALL = Experiment(task="adding", length=6, cell="lstm", hidden=5, batch=8, steps=25)
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "train.py")
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path}/test.db")
-    monkeypatch.setattr(services, "_store", store)
-    yield store
-    store.close()
 
 
 def slice_of(store: Store, run: str) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,10 @@ from rnnviz.experiment import Experiment
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store, owner_hash
 from rnnviz.tasks import TASKS
-from rnnviz.ui import services, steering
+from rnnviz.ui import steering
 from rnnviz.ui.link import PARAMETERS, View, from_query, to_query
 
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "train.py")
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store of its own for each test, and no engine."""
-    store = Store(f"sqlite:///{tmp_path}/test.db")
-    monkeypatch.setattr(services, "_store", store)
-    yield store
-    store.close()
 
 
 def page(**query: str | list[str]) -> AppTest:
