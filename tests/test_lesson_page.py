@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from rnnviz.lessons import LESSONS, Lesson
 from rnnviz.runs.schema import RUNS
-from rnnviz.runs.store import Store
-from rnnviz.ui import lesson_parts, steering
+from rnnviz.runs.store import Store, owner_hash
+from rnnviz.ui import lesson_parts
 
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "train.py")
 
@@ -103,7 +103,7 @@ def test_recordings_are_taken_in_once_and_again_when_they_are_others(store: Stor
     lesson = LESSONS["sigmoid"]
     first = lesson_parts.recorded(store, lesson)
     assert lesson_parts.recorded(store, lesson) == first
-    assert steering.owner_hash("lessons") != lesson_parts.RECORDED, "nobody's token stands for it"
+    assert owner_hash("lessons") != lesson_parts.RECORDED, "nobody's token stands for it"
     with store.write() as connection:  # a store from before the lesson was changed
         other = lesson.experiments[0].changed(steps=7).to_json()
         connection.execute(sa.update(RUNS).where(RUNS.c.id == first[0]).values(experiment=other))
