@@ -65,13 +65,14 @@ with above:
         else:
             st.space("stretch")
         with st.container(horizontal=True, width="content", gap="small", key="title_actions"):
-            if view.lesson is None:
-                task_card(view.twins[0])
+            task_card(view.twins[0])
             show_controls(view)
             share(store, view, runs)
     lesson_panel(store, runs)
     problem_list(link.problems())
-    if steered:
+    # A lesson's recording has a bar of its own, and nobody steers it.
+    recording = view.lesson is not None and view.replay and not any(map(steering.owns, runs))
+    if steered and not recording:
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
             steering.controls(store, runs)
             steering.note(store, runs)

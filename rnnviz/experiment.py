@@ -77,11 +77,14 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+MOST_CHANGES = 200  # of one run
+
+
 class Change(BaseModel):
     """A field that takes a new value in mid-run, in force from the update after `step` updates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    step: int = Field(ge=0)
+    step: int = Field(ge=0, le=1_000_000)
     field: Literal["learning_rate", "clip", "clip_threshold", "clip_scope"]
     value: float | str
 
@@ -185,7 +188,9 @@ class Experiment(BaseModel):
         "Precision", "Training", "float64 shows gradients down to 1e-308 and takes about twice as long.",
         "float32", PRECISIONS,
     )  # fmt: skip
-    changes: tuple[Change, ...] = Field((), description="What changed in mid-run: (step, field, value).")
+    changes: tuple[Change, ...] = Field(
+        (), max_length=MOST_CHANGES, description="What changed in mid-run: (step, field, value)."
+    )
     version: Literal[1] = Field(1, description="Version of this list of fields and of their defaults.")
 
     def __init__(self, /, **values: Any) -> None:  # "/": a link or a file may name a field "self"
@@ -318,7 +323,10 @@ def allowed(name: str) -> str:
     """What a field may hold, as the end of a sentence."""
     field = Experiment.model_fields[name]
     if name == "changes":
-        return "changes are written step:field:value, separated by commas, such as 200:clip_threshold:0.5."
+        return (
+            "changes are written step:field:value, separated by commas, such as 200:clip_threshold:0.5; "
+            f"at most {MOST_CHANGES} of them, at steps up to 1,000,000."
+        )
     if name == "version":
         return "this program knows version 1."
     options = knob(name).options

@@ -42,7 +42,12 @@ def difference(twin: Experiment, first: Experiment) -> dict[str, Any]:
 
 def said(experiment: Experiment, name: str) -> str:
     """A setting in words: "forget bias 4", "LSTM"."""
-    value, shown = getattr(experiment, name), knob(name)
+    return said_of(name, getattr(experiment, name))
+
+
+def said_of(name: str, value: Any) -> str:
+    """The same of a value."""
+    shown = knob(name)
     if shown.options is not None:
         option = shown.options[value]
         return f"{shown.label}: {option}" if name in ("clip", "clip_scope", "until") else option

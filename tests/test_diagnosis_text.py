@@ -94,3 +94,35 @@ def test_what_the_numbers_say() -> None:
         "1.00e-9",
     ]
     assert (percent(0.5), percent(0.9876, 1)) == ("50\u00a0%", "98.8\u00a0%")
+
+
+def test_a_learning_rate_is_advised_that_fits_what_was_measured() -> None:
+    plain = Experiment(task="adding", cell="tanh")
+
+    def advice(update: float, rate: float = 0.3, **changed: Any) -> str:
+        finding = Finding("rate_too_large", "bad", {"update": update, "step": 1.0, "rate": rate})
+        return worded(finding, plain.changed(**changed))["advice"]
+
+    assert advice(0.8) == "Try a learning rate of 0.01."
+    assert advice(25.0) == "Try a learning rate of 0.001."
+    assert advice(1e26, clip="none") == "Clip the gradient by its norm, and lower the learning rate."
+    stretched = {"cell": "relu", "initialization": "scaled_identity", "gain": 1.5}
+    assert advice(1e26, **stretched) == "Lower the learning rate and the gain."
+
+
+def test_what_is_solved_is_said_by_its_criterion() -> None:
+    """Sums may be right to within 0.04 in a third of the cases only and the loss be as low as asked."""
+    finding = Finding("learned", "good", {"step": 240.0, "loss": 0.0057, "accuracy": 0.357})
+    told = worded(finding, Experiment(task="adding"))["text"]
+    assert "since step 240" in told
+    assert "5.70e-3" in told
+    assert "below 0.01" in told
+    assert "35.7" not in told
+    assert "35.7\u00a0% are right now" in worded(finding, Experiment(task="temporal_order"))["text"]
+
+
+def test_a_loss_that_is_worse_than_a_guess_is_not_called_one() -> None:
+    finding = Finding("too_early", "note", {"steps": 1.0, "progress": -1e23})
+    told = worded(finding, Experiment(task="adding"))
+    assert told["title"] == "Worse than a guess"
+    assert "At step 1 the loss is 1.00e23 times that of a guess." in told["text"]

@@ -19,6 +19,7 @@ from rnnviz.clipping import CLIPPINGS, SCOPES
 from rnnviz.experiment import (
     CHANGEABLE,
     KNOBS,
+    MOST_CHANGES,
     PRECISIONS,
     UNTIL,
     Change,
@@ -325,7 +326,7 @@ def test_length_follows_the_task():
         (
             {"changes": "later"},
             "changes: got 'later'; changes are written step:field:value, separated by commas, "
-            "such as 200:clip_threshold:0.5.",
+            "such as 200:clip_threshold:0.5; at most 200 of them, at steps up to 1,000,000.",
         ),
         ({"task": ["adding"]}, f"task: got ['adding']; allowed: {', '.join(TASKS)}."),
     ],
@@ -552,3 +553,13 @@ def test_a_change_is_to_a_number_or_a_name(value):
 def test_a_change_has_no_other_parts():
     (problem,) = problems_of(changes=[{"step": 1, "field": "clip", "value": "norm", "by": "hand"}])
     assert problem.allowed == allowed("changes")
+
+
+def test_changes_are_not_without_number():
+    """Everybody who looks at a run pays for each of them."""
+    changes = [{"step": k, "field": "clip", "value": "none"} for k in range(MOST_CHANGES + 1)]
+    assert len(Experiment(changes=changes[:-1]).changes) == MOST_CHANGES
+    with pytest.raises(ExperimentError, match="changes"):
+        Experiment(changes=changes)
+    with pytest.raises(ExperimentError, match="changes"):
+        Experiment(changes=[{"step": 10**7, "field": "clip", "value": "none"}])

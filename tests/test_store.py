@@ -46,6 +46,7 @@ from rnnviz.runs.store import (
     ChunkRow,
     FencedError,
     IllegalTransitionError,
+    New,
     Run,
     Store,
     StoreFullError,
@@ -883,6 +884,27 @@ def test_repeats_change_with_what_they_repeat(store, family):
     for one in repeats:
         store.move(one, "finished")
     assert store.change(run, "learning_rate", 0.5) is not None
+
+
+def test_a_run_changes_at_most_so_many_times(store, monkeypatch):
+    monkeypatch.setattr("rnnviz.runs.store.MOST_CHANGES", 3)
+    changes = [{"step": 1, "field": "clip", "value": "none"}]
+    run = store.create(EXPERIMENT.changed(changes=changes))
+    assert [store.change(run, "learning_rate", value) for value in (0.1, 0.2)] == [None, None]
+    problem = store.change(run, "learning_rate", 0.3)
+    assert "at most 3 times" in str(problem)
+
+
+def test_several_runs_are_queued_together_or_not_at_all(store):
+    before = store.create(EXPERIMENT, "me")
+    taken = New(EXPERIMENT, before)
+    with pytest.raises(sa.exc.IntegrityError):
+        store.create_all([New(EXPERIMENT, "new"), taken], "me", [before])
+    assert [run.id for run in store.runs()] == [before]
+    assert row_of(store, before).command == "go", "what they were to replace goes on"
+    store.create_all([New(EXPERIMENT, "a"), New(EXPERIMENT, "b")], "me", [before])
+    assert store.waiting() == ["a", "b"]
+    assert row_of(store, before).command == "stop"
 
 
 def test_repeats_keep_the_pace_of_what_they_repeat(store, family):

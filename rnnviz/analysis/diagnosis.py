@@ -87,7 +87,7 @@ class Finding:
     rate_too_small: update, its usual size in units of the weights; rate
     learned: step of the validation from which on all met the criterion; loss now, and accuracy where there
         is one
-    healthy: progress; loss
+    healthy: progress and loss on held-out sequences, as long as there was no look at them those of training
     """
 
     kind: str
@@ -101,8 +101,10 @@ def diagnose(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> tuple[
     if run.steps < EARLY_STEPS and not run.diverged:
         now = Finding("too_early", "note", {"steps": float(run.steps), "progress": run.progress})
         # What passes back through time is a matter of the weights, and known from the first step on.
-        flow = [Finding(f.kind, "warn", f.numbers) for f in (_vanishing(run), _backwards(run)) if f]
-        return (now, *flow)
+        if grows := _backwards(run):
+            return (grows, now)
+        fades = _vanishing(run)
+        return (now, Finding(fades.kind, "warn", fades.numbers)) if fades else (now,)
     learned = _learned(run)
     rules = (_rate_too_large, _exploding, _dead, _saturated, _vanishing, _clipped_hard, _overfitting)
     found = [] if learned else [finding for rule in rules if (finding := rule(run))]
@@ -121,8 +123,9 @@ def diagnose(arrays: Mapping[str, np.ndarray], experiment: Experiment) -> tuple[
         return tuple(_sorted(found)[:MOST_FINDINGS])
     if run.progress < STUCK:
         return (Finding("too_early", "note", {"steps": float(run.steps), "progress": run.progress}),)
-    loss = run.loss if math.isfinite(run.loss) else run.validation
-    return (Finding("healthy", "good", {"progress": run.progress, "loss": loss}),)
+    # What counts is what it does on sequences that it has not seen.
+    loss = run.validation if math.isfinite(run.validation) else run.loss
+    return (Finding("healthy", "good", {"progress": 1.0 - loss / run.baseline, "loss": loss}),)
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,13 @@ class _Run:
     @cached_property
     def progress(self) -> float:
         """On the training or the validation set, whichever is further."""
-        baseline = TASKS[self.experiment.task].baseline(self.experiment.length)
         losses = [loss for loss in (self.loss, self.validation) if math.isfinite(loss)]
-        return 1.0 - min(losses) / baseline if losses else 0.0
+        return 1.0 - min(losses) / self.baseline if losses else 0.0
+
+    @cached_property
+    def baseline(self) -> float:
+        """Loss of the best answer that ignores the input."""
+        return TASKS[self.experiment.task].baseline(self.experiment.length)
 
     @cached_property
     def saturated(self) -> float:

@@ -40,7 +40,7 @@ def _units(record: Chunk) -> str:
 
 EXPLODE = Lesson(
     name="explode",
-    title="Three updates to infinity",
+    title="A factor of 1.05",
     question="A network multiplies its state by 1.05 at each of 100 steps. One twin follows the gradient "
     "as it is, the other shortens it to length 1 first. What happens to the first one?",
     choices=("It learns faster", "It learns more slowly", "Its numbers become infinite"),

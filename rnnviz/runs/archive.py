@@ -493,9 +493,14 @@ def _kernel(told: Mapping[str, Any]) -> str | None:
 
 
 def _typed(entry: Mapping[str, Any], name: str, kind: type) -> Any:
-    if type(entry.get(name)) is not kind:
+    if type(entry.get(name)) is not kind or not _can_be_kept(entry[name]):
         raise ArchiveError(f"its {name} is not of the right kind")
     return entry[name]
+
+
+def _can_be_kept(value: Any) -> bool:
+    """JSON can hold half of a character, and a zero, which a database cannot."""
+    return not isinstance(value, str) or not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
 
 
 def _whole(entry: Mapping[str, Any], name: str) -> int:
@@ -507,7 +512,7 @@ def _whole(entry: Mapping[str, Any], name: str) -> int:
 
 def _optional(entry: Mapping[str, Any], name: str, kind: type, fits: Any = lambda value: True) -> Any:
     value = entry.get(name)
-    if value is not None and (type(value) is not kind or not fits(value)):
+    if value is not None and (type(value) is not kind or not _can_be_kept(value) or not fits(value)):
         raise ArchiveError(f"its {name} is not of the right kind")
     return value
 

@@ -69,8 +69,10 @@ def screen(chunk: Chunk) -> bytes:
     """A chunk as a screen wants it: decimated points and, of its last step and look, what is drawn whole."""
     points = _points(chunk)
     keep = _telling(chunk.step, chunk.loss, chunk.norm_before, CHUNK_BUCKETS)
-    heat_step = chunk.step[-1:]
-    columns = [heat_column(row) for row in chunk.grad_hidden[-1:]]
+    # The newest column, and the very first: it shows what passes back before anything is learned.
+    shown = [0, -1] if len(chunk) > 1 and chunk.step[0] == 0 else [-1][: len(chunk)]
+    heat_step = chunk.step[shown]
+    columns = [heat_column(row) for row in chunk.grad_hidden[shown]]
     rows = math.ceil(chunk.grad_hidden.shape[1] / row_steps(chunk.grad_hidden.shape[1]))
     return _screen_blob(
         {name: array[keep] for name, array in points.items()},
@@ -101,8 +103,9 @@ def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
     keep = _telling(joined["step"], joined["loss"], joined["norm_before"], OVERVIEW_BUCKETS)
     columns = np.arange(len(joined["heat_step"]))
     if len(columns) > OVERVIEW_COLUMNS:
-        columns = np.unique(_buckets(joined["heat_step"], OVERVIEW_COLUMNS)[1:] - 1)
-        columns = columns[columns >= 0]  # the newest of each bucket that has one, so the newest of all
+        columns = _buckets(joined["heat_step"], OVERVIEW_COLUMNS - 1)[1:] - 1
+        # The first, and the newest of each bucket that has one, so the newest of all.
+        columns = np.unique(np.maximum(np.append(columns, 0), 0))
     return _screen_blob(
         {name: joined[name][keep] for name in _POINTS},
         {name: joined[name] for name in _LOOKS},

@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
-from ..experiment import CHANGEABLE, Experiment, ExperimentError, Problem, complaint
+from ..experiment import CHANGEABLE, MOST_CHANGES, Experiment, ExperimentError, Problem, complaint
 from . import schema
 from .schema import CHECKPOINTS, CHUNKS, CONTROLS, JOBS, PROCESSES, RUNS, STATES
 
@@ -106,6 +106,17 @@ class Run:
     def ended(self) -> bool:
         """Whether nothing more will happen."""
         return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class New:
+    """A run to be queued."""
+
+    experiment: Experiment
+    id: str
+    pause_at: int | None = None
+    repeats: str | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -199,27 +210,37 @@ class Store:
         remembers it first. With the command "pause" the run waits at its start; `repeats` is the run that it
         repeats with another seed.
         """
+        run = run or new_id()
+        new = New(experiment, run, pause_at, repeats, name)
+        self.create_all([new], owner, replaces, command=command, pace=pace)
+        return run
+
+    def create_all(
+        self, new: Sequence[New], owner: str | None = None, replaces: Sequence[str] = (), *,
+        command: str = "go", pace: float | None = None,
+    ) -> None:  # fmt: skip
+        """Queue several runs, all of them or, should it fail, none."""
         if command not in ("go", "pause"):
             raise ValueError(f"command: got {command!r}; allowed: go, pause.")
         if problem := _pace_problem(pace):
             raise ValueError(str(problem))
         now = time.time()
-        run = run or new_id()
         with self.write() as connection:
             connection.execute(
                 sa.update(RUNS)
                 .where(_with_repeats(replaces), RUNS.c.owner == owner, RUNS.c.state.not_in(ENDED))
                 .values(command="stop")
             )
-            connection.execute(
-                sa.insert(RUNS).values(
-                    id=run, created=now, updated=now, owner=owner, experiment=experiment.to_json(),
-                    state="queued", command=command, epoch=0, dispatched=0.0, failures=0, step=0,
-                    steps=experiment.steps, clipped=0, bytes=0, name=tidy(name or ""), pace=pace, due=0.0,
-                    pause_at=pause_at, repeats=repeats,
-                )
-            )  # fmt: skip
-        return run
+            for k, run in enumerate(new):
+                connection.execute(
+                    sa.insert(RUNS).values(
+                        id=run.id, created=now + k * 1e-6, updated=now, owner=owner,
+                        experiment=run.experiment.to_json(), state="queued", command=command, epoch=0,
+                        dispatched=0.0, failures=0, step=0, steps=run.experiment.steps, clipped=0, bytes=0,
+                        name=tidy(run.name or ""), pace=pace, due=0.0, pause_at=run.pause_at,
+                        repeats=run.repeats,
+                    )
+                )  # fmt: skip
 
     def run(self, run: str, discarded: bool = False) -> Run | None:
         """A run, or None when there is none of that id; one that was discarded only if that is asked for.
@@ -343,8 +364,15 @@ class Store:
         if wrong:
             return Problem(field, value, wrong)
         with self.write() as connection:
-            mine = sa.select(RUNS.c.id).where(_with_repeats([run]), RUNS.c.state.not_in(ENDED))
-            runs = connection.execute(mine).scalars().all()
+            mine = sa.select(RUNS).where(_with_repeats([run]), RUNS.c.state.not_in(ENDED))
+            runs = {
+                row["id"]: found for row in connection.execute(mine).mappings() if (found := _readable(row))
+            }
+            pending = sa.select(sa.func.count()).where(CONTROLS.c.applied_at.is_(None))
+            for one, found in runs.items():
+                waiting = connection.execute(pending.where(CONTROLS.c.run == one)).scalar_one()
+                if len(found.experiment.changes) + waiting >= MOST_CHANGES:
+                    return Problem(field, value, f"a run may change at most {MOST_CHANGES} times.")
             for one in runs:
                 connection.execute(
                     sa.insert(CONTROLS).values(
@@ -710,8 +738,11 @@ def _connect(url: str) -> Engine:
 
 
 def tidy(name: str) -> str | None:
-    """A name as it is kept: on one line, not too long; None for no name."""
-    return " ".join(name.split())[:NAME_LENGTH].rstrip() or None
+    """A name as it is kept: on one line, not too long, without what no text holds; None for no name."""
+    return (
+        " ".join("".join(c for c in name if c.isprintable() or c.isspace()).split())[:NAME_LENGTH].rstrip()
+        or None
+    )
 
 
 def _pace_problem(pace: Any) -> Problem | None:

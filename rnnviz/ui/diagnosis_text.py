@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from ..analysis.diagnosis import STUCK, Finding
 from ..cells import CELLS
 from ..experiment import Experiment
+from ..initialization import INITIALIZATIONS
 from ..tasks import TASKS
 from .text import _, percent
 
+WORSE_THAN_A_GUESS = -1.0  # progress: twice the loss of a guess
+HOPELESS = 1e3  # an update so many times the weights: no learning rate alone mends that
 KEEPING_BIAS = 4.0  # of a forget gate: sigmoid(4) keeps 98 % at each step
 
 
@@ -38,12 +43,16 @@ def _gated(experiment: Experiment) -> bool:
 
 def _too_early(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     if n["progress"] >= STUCK:
-        told = _("After {steps:,.0f} steps {share} of the way from a guess to no loss at all.")
+        told = _("At step {steps:,.0f}: {share} of the way from a guess to no loss at all.")
         return _("Just begun"), told.format(steps=n["steps"], share=percent(n["progress"])), ""
+    if n["progress"] < WORSE_THAN_A_GUESS:
+        told = _("At step {steps:,.0f} the loss is {times} times that of a guess.")
+        told = told.format(steps=n["steps"], times=size(1 - n["progress"]))
+        return _("Worse than a guess"), told, ""
     return (
         _("Nothing learned yet"),
-        _("After {steps:,.0f} steps the loss is still that of a guess.").format(steps=n["steps"]),
-        _("Wait: some tasks are learned in one go after a long plain."),
+        _("At step {steps:,.0f} the loss is still that of a guess.").format(steps=n["steps"]),
+        _("Wait: some tasks stay there for a long time and are then learned in one go."),
     )
 
 
@@ -56,6 +65,19 @@ def _diverged(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         text += last.format(norm=size(n["norm"]))
     watch = _("“Watch it explode” shows the end.")
     return _("Diverged"), text + ".", f"{_clipping_advice(e)} {watch}"
+
+
+def _has_gain(e: Experiment) -> bool:
+    return INITIALIZATIONS[e.initialization].uses_gain
+
+
+def _tamer(e: Experiment) -> str:
+    """Weights that stretch less."""
+    if _has_gain(e):
+        return _("a smaller gain")
+    if e.initialization == "orthogonal":
+        return _("another initialization")
+    return _("the orthogonal initialization")
 
 
 def _clipping_advice(e: Experiment) -> str:
@@ -75,15 +97,27 @@ def _rate_too_large(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         _("At step {step:,.0f} one update changed the weights by {update} times their size.").format(
             step=n["step"], update=size(n["update"])
         ),
-        _("Try a learning rate of {rate}.").format(rate=size(n["rate"] / 10)),
+        _rate_advice(n, e),
     )
+
+
+def _rate_advice(n: dict[str, float], e: Experiment) -> str:
+    """A power of ten with which the same gradient would have moved the weights by a tenth of their size."""
+    if n["update"] > HOPELESS:
+        ways = [_("the learning rate"), *([_("the gain")] if _has_gain(e) and e.gain > 1 else [])]
+        clip = (
+            _("Clip the gradient by its norm, and lower {what}.") if e.clip == "none" else _("Lower {what}.")
+        )
+        return clip.format(what=_(" and ").join(ways))
+    rate = 10.0 ** math.floor(math.log10(n["rate"] * 0.1 / n["update"]))
+    return _("Try a learning rate of {rate}.").format(rate=f"{rate:g}")
 
 
 def _exploding(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     advice = (
         _("Clip the gradient by its norm: its direction stays, the jump shortens.")
         if e.clip == "none"
-        else _("Clipping shortens such steps; a smaller gain or orthogonal weights treat the cause.")
+        else _("Clipping shortens such steps; {cause} treats the cause.").format(cause=_tamer(e))
     )
     if "jump" in n:
         text = _("At step {step:,.0f} the gradient was {jump} times as long as its neighbours.").format(
@@ -91,8 +125,8 @@ def _exploding(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         )
     else:
         text = _(
-            "Over {steps:,.0f} time steps back the gradient grows {ratio} times: {factor} at each step."
-        ).format(steps=n["steps"], ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
+            "From t = {t:,.0f} back to t = 1 the gradient grows {ratio} times: {factor} at each step."
+        ).format(t=n["steps"] + 1, ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
     return _("Exploding gradient"), text, advice
 
 
@@ -112,7 +146,7 @@ def _saturated(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         _(
             "{share} of the values stand at the flat ends of their curves, where little gradient passes."
         ).format(share=percent(n["share"])),
-        _("Try a smaller learning rate or a smaller gain."),
+        _("Try a smaller learning rate or {cause}.").format(cause=_tamer(e)),
     )
 
 
@@ -126,8 +160,8 @@ def _vanishing(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         shrinks = (
             _("the gradient shrinks to at most {ratio}") if bound else _("the gradient shrinks to {ratio}")
         )
-        told = _("Over {steps:,.0f} time steps back ") + shrinks + _(": {factor} at each step.")
-        text = told.format(steps=n["steps"], ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
+        told = _("From t = {t:,.0f} back to t = 1 ") + shrinks + _(": {factor} at each step.")
+        text = told.format(t=n["steps"] + 1, ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
     return _("Vanishing gradient"), text, _("Try {ways}.").format(ways=_(" or ").join(_against_vanishing(e)))
 
 
@@ -177,16 +211,20 @@ def _rate_too_small(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
 
 
 def _learned(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
-    text = _("The task has been solved since step {step:,.0f}").format(step=n["step"])
-    if "accuracy" in n:
-        text += _(": {share} right on held-out sequences").format(share=percent(n["accuracy"], 1))
-    return _("Learned"), text + ".", ""
+    solved = TASKS[e.task].solved
+    text = _("Solved, and steadily so since step {step:,.0f}.").format(step=n["step"])
+    if solved.metric == "accuracy":
+        now = _("On held-out sequences {share} are right now.").format(share=percent(n["accuracy"], 1))
+    else:
+        now = _("On held-out sequences the loss is {loss} now; solved is what stays below {limit:g}.")
+        now = now.format(loss=size(n["loss"]), limit=solved.threshold)
+    return _("Learned"), f"{text} {now}", ""
 
 
 def _healthy(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     return (
         _("Healthy"),
-        _("{share} of the way from a guess to no loss at all, and nothing stands in its way.").format(
+        _("{share} of the way from a guess to no loss at all, on held-out sequences.").format(
             share=percent(max(0.0, n["progress"]))
         ),
         "",

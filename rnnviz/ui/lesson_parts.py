@@ -21,7 +21,7 @@ CARDS_IN_A_ROW = 4
 RECORDED = "lessons"
 FOLDER = Path(shipped.__file__).parent
 PAGES = Path(__file__).resolve().parents[2] / "pages"
-_SHOWN, _NOTE = "lesson_answer_shown", "lesson_note"
+_SHOWN, _NOTE, _GIVEN = "lesson_answer_shown", "lesson_note", "lesson_predictions"
 
 
 def lesson_cards(names: Sequence[str] | None = None, to_train: bool = False) -> None:
@@ -79,10 +79,7 @@ def lesson_panel(store: Store, runs: Sequence[Run]) -> None:
                 "", key="close_lesson", icon=":material/close:", type="tertiary", on_click=close_lesson,
                 help=_("Leave the lesson"),
             )  # fmt: skip
-        choice = st.radio(
-            _(lesson.question), range(len(lesson.choices)), index=None, key=f"prediction_{name}",
-            horizontal=True, format_func=lambda k: _(lesson.choices[k]),
-        )  # fmt: skip
+        choice = _predicted(lesson) if runs else _prediction(lesson)
         _buttons(store, lesson, choice)
         told = st.session_state.pop(_NOTE, None)
         if told:
@@ -90,6 +87,33 @@ def lesson_panel(store: Store, runs: Sequence[Run]) -> None:
         if runs:
             st.caption(_(lesson.look))
         _answer(store, lesson, choice, runs)
+
+
+def _prediction(lesson: Lesson) -> int | None:
+    """Ask for it."""
+    choice: int | None = st.radio(
+        _(lesson.question), range(len(lesson.choices)), index=_predictions().get(lesson.name),
+        key=f"prediction_{lesson.name}", horizontal=True, format_func=lambda k: _(lesson.choices[k]),
+    )  # fmt: skip
+    if choice is not None:
+        _predictions()[lesson.name] = choice
+    return choice
+
+
+def _predicted(lesson: Lesson) -> int | None:
+    """Once there is something to see the figures need the room: the question, and what was answered."""
+    choice = _predictions().get(lesson.name)
+    if choice is None:  # from a link to runs: whoever opens it may still predict
+        return _prediction(lesson)
+    told = _("{question} You predicted **{choice}**.")
+    st.markdown(told.format(question=_(lesson.question), choice=_(lesson.choices[choice])))
+    return choice
+
+
+def _predictions() -> dict[str, int]:
+    """The answers given in this session, by lesson: a widget that is not drawn forgets its own."""
+    given: dict[str, int] = st.session_state.setdefault(_GIVEN, {})
+    return given
 
 
 def _buttons(store: Store, lesson: Lesson, choice: int | None) -> None:
@@ -149,12 +173,8 @@ def _answer(store: Store, lesson: Lesson, choice: int | None, runs: Sequence[Run
         st.button(_("Show the answer"), key="answer", on_click=_show_answer, args=(lesson.name,))
         return
     right = choice == lesson.answer
-    verdict = (
-        _("You predicted **{choice}**. That is right.")
-        if right
-        else _("You predicted **{choice}**. The answer is **{answer}**.")
-    )
-    st.markdown(verdict.format(choice=_(lesson.choices[choice]), answer=_(lesson.choices[lesson.answer])))
+    verdict = _("That is right: **{answer}**.") if right else _("The answer is **{answer}**.")
+    st.markdown(verdict.format(answer=_(lesson.choices[lesson.answer])))
     records = [_record(store, run.id) for run in runs]
     whole = [run.state in ("finished", "diverged") and not run.experiment.changes for run in runs]
     if not all(whole):

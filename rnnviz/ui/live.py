@@ -19,8 +19,9 @@ from ..runs.store import Run, Store
 from .live_text import live_text
 from .overviews import overview_of
 from .samples import sample_of
+from .services import SERVER
 from .slots import slots
-from .stream import stream_path
+from .stream import server_path, stream_path
 from .summary import summary_of
 from .text import _
 
@@ -76,6 +77,7 @@ def live(
         "slots": slots([e.changed(changes=()) for e in experiments], ids),
         "stream": stream_path(base, [run.id for run in runs], repeats) if runs else None,
         "states": {run.id: run.state for run in runs},  # for which the page has drawn its controls
+        "server": {"id": SERVER, "path": server_path(base)},
         "runs": None,
         "windows": None,
         "samples": {run.id: sample_of(run.experiment) for run in runs} if "sample" in panes else {},

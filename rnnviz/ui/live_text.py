@@ -38,7 +38,7 @@ def _header(_: Callable[[str], str]) -> dict[str, str]:
         "queue_next": _("next in the queue"),
         "accuracy": _("{label}: {share}"),
         "accuracy_short": _("{share} right"),
-        "solved": _("solved at step {step}"),
+        "solved": _("first solved at step {step}"),
         "at_step": _("step {step}"),
         "training_step": _("training step →"),
         "help": _("What is shown here: {title}"),
@@ -100,7 +100,7 @@ def _loss(_: Callable[[str], str]) -> dict[str, str]:
         "loss_nan": _("The loss is not a number (NaN) from step {step} on."),
         "loss_inf": _("The loss is infinite from step {step} on."),
         "loss_gap": _("It was first not finite at step {step}."),
-        "loss_solved": _("Solved at step {step}."),
+        "loss_solved": _("First solved at step {step}."),
     }
 
 
@@ -158,13 +158,13 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
         "heat_help": _(
             "How strongly the loss reacts to the hidden state h at each time t of the sequence: the norm of "
             "dL/dh_t. A column is one training step and reaches half way to its neighbours; about ten a "
-            "second are drawn, fewer of a long run. Where the lower rows turn dark, the network cannot learn "
-            "from what came early."
+            "second are drawn, fewer of a long run. Where the lower rows are darker than the upper ones, the "
+            "network cannot learn from what came early; the whole turns dark as the loss becomes small."
         ),
         "heat_scale": _("norm of dL/dh_t"),
         "heat_waiting": _("The gradient at each time step appears here, one column at a time."),
         "heat_zero": _("zero or underflow"),
-        "heat_ratio": _("At step {step} the gradient at t = {first} is {ratio} of that at t = {last}."),
+        "heat_ratio": _("At step {step} the gradient at t = {first} is {ratio} times that at t = {last}."),
         "heat_pair": _(
             "At step {step} the gradient is {first_value} at t = {first} and {last_value} at t = {last}."
         ),

@@ -11,13 +11,14 @@ from typing import Any
 
 import anyio.to_thread
 import streamlit as st
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from . import services
 from .live import STATIC, static_path
-from .stream import Feeds, stream_endpoint, stream_path
+from .stream import Feeds, server_path, stream_endpoint, stream_path
 
 MAIN = Path(__file__).with_name("main.py")
 FEEDS = Feeds(services.store)
@@ -60,9 +61,15 @@ def routes() -> list[BaseRoute]:
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     return [
         Route(stream_path(base), stream_endpoint(FEEDS)),
+        Route(server_path(base), _server),
         # Where Streamlit itself serves the folder static/ beside a main script.
         Mount(static_path(base), _Revalidated(directory=STATIC)),
     ]
+
+
+def _server(request: Request) -> Response:
+    """Which start of the server this is."""
+    return Response(services.SERVER, media_type="text/plain", headers={"Cache-Control": "no-store"})
 
 
 class _Revalidated(StaticFiles):

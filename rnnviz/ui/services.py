@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 
 import sqlalchemy as sa
@@ -9,6 +10,9 @@ import sqlalchemy as sa
 from ..runs.schema import NewerStoreError
 from ..runs.store import Store, store_url
 from ..runs.supervisor import Supervisor
+
+#: Another one after every start, so that a page can see that its session is gone.
+SERVER = secrets.token_hex(8)
 
 _lock = threading.Lock()
 _store: Store | None = None

@@ -46,7 +46,7 @@ LARGEST_TABLE = 300_000_000  # bytes recorded, by repeats also; a table of more 
 UPLOAD_MB = MAX_BYTES // 1_000_000
 _GONE = "These runs are no longer there; they may have been deleted."
 _CONTROLS = {
-    "shown": "Whoever opens it can change the settings and start runs",
+    "shown": "With all controls: whoever opens it can train runs of their own",
     "hidden": "The settings are hidden until asked for",
     "none": "For watching only",
 }

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from ..experiment import CHANGEABLE, Experiment, knob
-from ..runs.store import ACTIVE, Run, Store, StoreFullError, new_id, owner_hash
+from ..runs.store import ACTIVE, New, Run, Store, StoreFullError, new_id, owner_hash
 from ..twins import LETTERS
 from . import link, script
 from .knobs import widget
@@ -85,10 +85,9 @@ def controls(store: Store, runs: Sequence[Run]) -> None:
     mine = [run for run in runs if owns(run)]
     moving = [run for run in mine if run.state in ACTIVE]
     paused = [run for run in mine if run.state == "paused"]
-    begin = _("Start the network that the settings describe, and its twins, from the first step.")
     # A lesson has a button of its own for what is to be done next.
     look = "primary" if link.view().lesson is None else "secondary"
-    _button(_("Train"), "train", begin, _train, store, type=look)
+    _button(_("Train"), "train", None, _train, store, type=look)
     if not runs:
         return  # a first page with one thing to do
     if paused and not moving:
@@ -116,7 +115,8 @@ def controls(store: Store, runs: Sequence[Run]) -> None:
 
 
 def _button(
-    label: str, key: str, help_text: str, act: Callable[..., None], store: Store, *args: Any, **look: Any
+    label: str, key: str, help_text: str | None, act: Callable[..., None], store: Store, *args: Any,
+    **look: Any,
 ) -> None:  # fmt: skip
     st.button(label, key=key, help=help_text, on_click=_guarded, args=(act, store, *args), **look)
 
@@ -157,7 +157,7 @@ def _mid_run(store: Store, runs: Sequence[Run]) -> None:
         told = _("Every change is marked in the figures and recorded with the run.")
         label = _("Apply from the next step on")
         _button(
-            label, "apply", told, _apply, store, tuple(chosen), runs[0].id, now, disabled=not chosen,
+            label, "apply", None, _apply, store, tuple(chosen), runs[0].id, now, disabled=not chosen,
             width="stretch",
         )  # fmt: skip
         st.caption(told)
@@ -172,6 +172,8 @@ def note(store: Store, runs: Sequence[Run]) -> None:
         st.warning(told)
     elif strangers:
         st.caption(_("You are watching a run that somebody else started. Train starts your own."))
+    elif runs and all(run.state == "paused" and owns(run) for run in runs):
+        st.caption(_("Paused: Step makes one update, Play goes on."))
     elif runs and not _same(link.twins(), [run.experiment for run in runs]):
         st.caption(_("The settings are no longer those of the runs shown. Train starts runs with them."))
     elif first.changes:
@@ -212,8 +214,8 @@ def start(
 ) -> None:  # fmt: skip
     """Start runs in place of those that this session started before.
 
-    A further click may interrupt this anywhere between two lines, so the ids stand in the session before the
-    runs stand in the store: whatever happens, the next click knows what to stop.
+    A further click may interrupt this anywhere between two lines, so the ids are on show before the runs are
+    in the store, which takes all of them or none: whatever happens, the next click knows what to stop.
     """
     before = [*st.session_state.get(_STARTED, ()), *link.view().runs]
     if not _room(store, len(experiments), before):
@@ -221,12 +223,15 @@ def start(
     ids = tuple(new_id() for _experiment in experiments)
     st.session_state[_STARTED] = [*before, *ids]
     speed = _pace() if pace == "chosen" else pace
-    for k, (run, experiment) in enumerate(zip(ids, experiments, strict=True)):
-        store.create(
-            experiment, owner(), run, replaces=before if k == 0 else (), command=command,
-            pause_at=pause_at[k] if pause_at else None, pace=speed,
-        )  # fmt: skip
+    stops = pause_at or [None] * len(ids)
+    new = [New(e, run, stop) for e, run, stop in zip(experiments, ids, stops, strict=True)]
+    shown = link.view().runs
     link.change(runs=ids)
+    try:
+        store.create_all(new, owner(), before, command=command, pace=speed)
+    except StoreFullError:
+        link.change(runs=shown)
+        raise
     st.session_state[_STARTED] = list(ids)
 
 
@@ -292,10 +297,12 @@ def _repeat(store: Store) -> None:
     alone = [run for run in _mine(store) if run.repeats is None and not store.repeats_of(run.id)]
     if not _room(store, len(alone) * REPEATS):
         return
-    for run in alone:
-        for k in range(1, REPEATS + 1):
-            again = run.experiment.changed(seed=(run.experiment.seed + k) % 2**32)
-            store.create(again, owner(), repeats=run.id)
+    new = [
+        New(run.experiment.changed(seed=(run.experiment.seed + k) % 2**32), new_id(), repeats=run.id)
+        for run in alone
+        for k in range(1, REPEATS + 1)
+    ]
+    store.create_all(new, owner())
 
 
 def _explode(store: Store) -> None:

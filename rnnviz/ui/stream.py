@@ -55,6 +55,11 @@ def stream_path(base: str, runs: Sequence[str] = (), repeats: int = 0) -> str:
     return f"{'/' + base if base else ''}/live{'?' + asked if asked else ''}"
 
 
+def server_path(base: str) -> str:
+    """The address that tells which start of the server answers."""
+    return f"{'/' + base if base else ''}/live/server"
+
+
 @dataclass(frozen=True)
 class News:
     """Something that happened to a run. `end` closes the run's part of a stream, `lost` the whole stream."""

@@ -15,7 +15,7 @@ from ..experiment import Experiment
 from ..runs.chunk import row_steps
 from ..runs.store import Run, Store
 from ..tasks import TASKS
-from ..twins import said
+from ..twins import said_of
 from .diagnosis_text import worded
 from .overviews import overview_of
 from .text import _
@@ -84,10 +84,7 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
             "scope": _(SCOPES[now["clip_scope"]]),
         },
         "changes": [
-            {
-                "step": change.step,
-                "label": said(experiment.changed(**{change.field: change.value}), change.field),
-            }
+            {"step": change.step, "label": said_of(change.field, change.value)}
             for change in experiment.changes
         ],
         "groups": [_("recurrent weights"), _("input weights and biases"), _("output layer")],

@@ -107,7 +107,10 @@ def without_sidebar() -> None:
 
 def projector() -> None:
     """Type that the last row can read."""
-    st.html("<style>html { font-size: 20px; } .stMainBlockContainer { max-width: none; }</style>")
+    st.html(
+        "<style>html { font-size: 20px; } .stMainBlockContainer { max-width: none; } "
+        "[data-testid='stSidebar'][aria-expanded='true'] { min-width: 27rem; }</style>"
+    )
 
 
 def verdict(store: Store, runs: Sequence[Run]) -> None:

@@ -24,12 +24,19 @@ PATIENCE = 60_000  # ms; the machine may be slow, and waiting ends as soon as wh
 LIVE = "[data-updates]"
 
 
-@contextmanager
-def served(folder: Path, *arguments: str) -> Iterator[tuple[str, psutil.Process]]:
-    """A server on a port and a store of its own, stopped by Ctrl-C's signal."""
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(
+    folder: Path, *arguments: str, port: int | None = None
+) -> Iterator[tuple[str, psutil.Process]]:  # fmt: skip
+    """A server on a port and a store of its own, stopped by Ctrl-C's signal."""
+    port = port or free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", *arguments, "--server.port", str(port)],
         cwd=ROOT,

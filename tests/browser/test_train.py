@@ -9,7 +9,17 @@ import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.app import becomes, button, choose, live, reaches, served, wait_until
+from tests.browser.app import (
+    PATIENCE,
+    becomes,
+    button,
+    choose,
+    free_port,
+    live,
+    reaches,
+    served,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -148,3 +158,24 @@ def test_ctrl_c_does_not_wait_for_a_page_that_is_open(tmp_path: Path, visitor: C
         button(page, "Train").click()
         reaches(page, "step", 3)
     # served() has waited for the end.
+
+
+def test_a_page_that_outlives_its_server_works_again_with_the_next(
+    tmp_path: Path, visitor: Callable[[], Page]
+) -> None:
+    """The new server has no session of it: the first click would be lost."""
+    port = free_port()
+    with served(tmp_path, "app.py", port=port) as (address, _):
+        page = visitor()
+        page.goto(f"{address}/train?task=adding&length=8&hidden=8&steps=20")
+        button(page, "Train").click()
+        becomes(page, "finished")
+    before = page.url
+    with served(tmp_path, "app.py", port=port):
+        with page.expect_navigation(timeout=PATIENCE):
+            pass  # it loads itself anew
+        becomes(page, "finished")
+        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        button(page, "Train").click()
+        page.wait_for_url(lambda url: "run=" in url and url != before)
+        becomes(page, "finished")

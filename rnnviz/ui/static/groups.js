@@ -45,7 +45,7 @@ export class GroupsPane extends LinePane {
       const end = { shape: SHAPES[i] };
       const smooth = trend(step, y, this.view.limit);
       if (smooth) {
-        faint.push({ x: step, y, color: colors[i], alpha: 0.25 });
+        faint.push({ x: step, y, color: colors[i], alpha: this.view.theme.dark ? 0.45 : 0.25 });
         strong.push({ ...smooth, color: colors[i], wide: true, hover: false, end });
       } else strong.push({ x: step, y, color: colors[i], end });
     }

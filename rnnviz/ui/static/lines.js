@@ -144,7 +144,8 @@ export class LinePane extends Pane {
         pen.line(xs, ys, { stroke: curve.color, alpha: curve.alpha ?? 1, dash: curve.dash,
           width: curve.dash ? line * 0.8 : strong ? line : thin });
         const apart = (plot.px(curve.x.at(-1)) - plot.px(curve.x[0])) / Math.max(1, curve.x.length - 1);
-        if (curve.dots && (apart > 7 * k || curve.x.length === 1)) pen.circles(xs, ys, 2.5 * k, curve.color);
+        const lone = ys.length <= 3 && ys.filter((y) => Number.isFinite(y)).length === 1; // no line can be seen
+        if (lone || (curve.dots && apart > 7 * k)) pen.circles(xs, ys, 2.5 * k, curve.color);
         if (curve.end && curve.x.length) ends.push(this.#end(plot, curve));
       }
       names.push(levelNames(pen, plot, levels, paths, ends, rows));
@@ -251,7 +252,7 @@ export function twinCurves(slot, steps, values, view) {
   const smooth = trend(steps, values, view.limit);
   if (!smooth) return [{ x: steps, y: values, color, end: { letter: slot.letter } }];
   return [
-    { x: steps, y: values, color, alpha: 0.22, behind: true },
+    { x: steps, y: values, color, alpha: view.theme.dark ? 0.42 : 0.22, behind: true },
     { ...smooth, color, wide: true, hover: false, end: { letter: slot.letter } },
   ];
 }

@@ -134,8 +134,33 @@ class Live {
       // Streamlit's own shortcut would stand in the button's name.
       if (event.key === "Enter" && event.ctrlKey) document.querySelector(".st-key-train button")?.click();
     }, { signal });
+    this.#restarts();
     document.fonts?.ready.then(() => this.#retheme(true));
     this.#schedule({ figures: true, words: true });
+  }
+
+  /**
+   * A page whose server was started anew has a session that knows nothing of it, and its first click would be
+   * lost. The link holds everything, so it is loaded again.
+   */
+  #restarts() {
+    const app = document.querySelector("[data-testid=stApp]");
+    if (!app) return;
+    const connected = () => app.getAttribute("data-test-connection-state") === "CONNECTED";
+    let before = connected();
+    this.connection = new MutationObserver(async () => {
+      const now = connected();
+      const back = now && !before;
+      before = now;
+      if (!back || !this.server) return;
+      try {
+        const answer = await fetch(this.server.path, { cache: "no-store" });
+        if (answer.ok && (await answer.text()) !== this.server.id) location.reload();
+      } catch {
+        // It is gone again: the next connection asks again.
+      }
+    });
+    this.connection.observe(app, { attributes: true, attributeFilter: ["data-test-connection-state"] });
   }
 
   /** The page was zoomed, or moved to a screen of another density. */
@@ -156,6 +181,7 @@ class Live {
     }
     const { stream = null, runs, windows, samples, slots, panes, states, text = {}, replay = false, large = false } = data ?? {};
     this.states = states ?? {};
+    this.server = data?.server ?? null;
     const settings = JSON.stringify([text, slots ?? null, panes ?? null, large, samples ?? null]);
     this.#replay(Boolean(replay));
     if (settings !== this.settings) {
@@ -448,6 +474,7 @@ class Live {
     this.listeners.abort();
     this.observer?.disconnect();
     this.seen?.disconnect();
+    this.connection?.disconnect();
     cancelAnimationFrame(this.frame);
     for (const timer of Object.values(this.timers)) clearTimeout(timer);
     this.film.destroy();

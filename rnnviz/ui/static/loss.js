@@ -46,7 +46,8 @@ export class LossPane extends LinePane {
     const bands = [];
     for (const slot of slots) {
       const color = slot.color(theme);
-      curves.push({ x: slot.losses.step, y: slot.losses.values.loss, color, alpha: many ? 0.3 : 1 });
+      curves.push({ x: slot.losses.step, y: slot.losses.values.loss, color,
+        alpha: !many ? 1 : theme.dark ? 0.5 : 0.3 });
       const repeats = slot.run?.repeats;
       if (!repeats || repeats.runs < 1) continue;
       bands.push({ x: repeats.step, low: repeats.low, high: repeats.high, color });
