@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 
 import psutil
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000  # ms; the machine may be slow, and waiting ends as soon as what is waited for is there
@@ -56,6 +56,13 @@ def served(
 def button(page: Page, name: str) -> Locator:
     """The button of that name."""
     return page.get_by_role("button", name=name, exact=True)
+
+
+def press(page: Page, name: str) -> None:
+    """Click the button of that name once the page is at rest: one that is drawn anew may miss a click."""
+    expect(button(page, name)).to_be_enabled(timeout=PATIENCE)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    button(page, name).click()
 
 
 def choose(page: Page, label: str, option: str) -> None:

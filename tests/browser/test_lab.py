@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.app import becomes, button, live, reaches, steps, wait_in
+from tests.browser.app import becomes, button, live, press, reaches, steps, wait_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -28,14 +28,14 @@ def test_twins_train_side_by_side_and_stop_together(address: str, visitor: Calla
     page.goto(f"{address}/train?{LONG}&cell=lstm&forget_bias=0")
     button(page, "Duplicate and change one thing").click()
     page.wait_for_url(re.compile("twin=forget_bias(:|%3A)4"))
-    button(page, "Train").click()
+    press(page, "Train")
     wait_in(page, "(live.dataset.steps || '').split(',').filter((s) => Number(s) >= 5).length === 2")
     expect(page.get_by_text("forget bias 4", exact=False).first).to_be_visible()
     assert page.url.count("run=") == 2
     other = visitor()
     other.goto(page.url)
     wait_in(other, "(live.dataset.steps || '').split(',').filter((s) => Number(s) >= 5).length === 2")
-    button(page, "Stop").click()
+    press(page, "Stop")
     becomes(page, "stopped", "stopped")
     becomes(other, "stopped", "stopped")
 
@@ -51,32 +51,32 @@ def test_control_and_enter_start(address: str, visitor: Callable[[], Page]) -> N
 def test_pause_step_play_and_rewind(address: str, visitor: Callable[[], Page]) -> None:
     page = visitor()
     page.goto(f"{address}/train?{LONG}&twin=cell:tanh")
-    button(page, "Train").click()
+    press(page, "Train")
     wait_in(page, "(live.dataset.steps || '').split(',').filter((s) => Number(s) >= 3).length === 2")
-    button(page, "Pause").click()
+    press(page, "Pause")
     becomes(page, "paused", "paused")
     expect(button(page, "Step")).to_be_enabled()
     wait_in(page, "live.dataset.settled === 'yes'")
     before = steps(page)
-    button(page, "Step").click()
+    press(page, "Step")
     wait_in(page, f"live.dataset.steps === '{before[0] + 1},{before[1] + 1}'")
     becomes(page, "paused", "paused")
     expect(button(page, "Play")).to_be_visible()
-    button(page, "Play").click()
+    press(page, "Play")
     wait_in(page, f"Number(live.dataset.steps.split(',')[0]) >= {before[0] + 5}")
-    button(page, "Rewind").click()
+    press(page, "Rewind")
     becomes(page, "paused", "paused")
     assert steps(page) in ([], [0, 0])
-    button(page, "Play").click()
+    press(page, "Play")
     reaches(page, "step", 2)
-    button(page, "Stop").click()
+    press(page, "Stop")
     becomes(page, "stopped", "stopped")
 
 
 def test_nobody_else_steers_not_even_by_the_route(address: str, visitor: Callable[[], Page]) -> None:
     page = visitor()
     page.goto(f"{address}/train?{LONG}")
-    button(page, "Train").click()
+    press(page, "Train")
     reaches(page, "step", 3)
     other = visitor()
     other.goto(page.url)
@@ -92,39 +92,39 @@ def test_nobody_else_steers_not_even_by_the_route(address: str, visitor: Callabl
                 urllib.request.urlopen(request, timeout=10)
             assert refused.value.code in (403, 404, 405)
     reaches(page, "step", live(page, "step") + 3)
-    button(page, "Stop").click()
+    press(page, "Stop")
     becomes(page, "stopped")
 
 
 def test_a_change_in_mid_run_is_recorded(address: str, visitor: Callable[[], Page]) -> None:
     page = visitor()
     page.goto(f"{address}/train?{LONG}")
-    button(page, "Train").click()
+    press(page, "Train")
     reaches(page, "step", 3)
-    button(page, "Change now").click()
+    press(page, "Change now")
     field = page.locator("[class*=st-key-change_learning_rate] input")
     field.fill("0.003")
     field.press("Enter")
-    button(page, "Apply from the next step on").click()
+    press(page, "Apply from the next step on")
     wait_in(page, "live.dataset.changes === '1'")
     page.keyboard.press("Escape")
-    button(page, "Stop").click()
+    press(page, "Stop")
     becomes(page, "stopped")
 
 
 def test_an_explosion_can_be_watched_step_by_step(address: str, visitor: Callable[[], Page]) -> None:
     page = visitor()
     page.goto(f"{address}/train?{BANG}")
-    button(page, "Train").click()
+    press(page, "Train")
     becomes(page, "diverged")
     end = live(page, "step")
-    button(page, "More").click()
-    button(page, "Watch it explode").click()
+    press(page, "More")
+    press(page, "Watch it explode")
     becomes(page, "paused")
     begin = max(0, end - 10)
     for made in range(begin, end + 1):
         expect(button(page, "Step")).to_be_enabled()
-        button(page, "Step").click()
+        press(page, "Step")
         reaches(page, "points", made + 1)
     becomes(page, "diverged")
     assert live(page, "step") == end
@@ -163,7 +163,7 @@ def test_downloads_and_what_becomes_of_them(
 ) -> None:
     page = visitor()
     page.goto(f"{address}/train?task=adding&length=8&hidden=4&steps=40&twin=cell:tanh")
-    button(page, "Train").click()
+    press(page, "Train")
     becomes(page, "finished", "finished")
     button(page, "Download").click()
     names: dict[str, Path] = {}
@@ -202,7 +202,7 @@ def test_ones_own_runs_are_listed_compared_and_deleted_with_a_way_back(
     page = visitor()
     for cell in ("gru", "tanh"):
         page.goto(f"{address}/train?task=adding&length=8&hidden=4&steps=30&cell={cell}")
-        button(page, "Train").click()
+        press(page, "Train")
         becomes(page, "finished")
     page.goto(f"{address}/runs")
     ticks = page.locator("[class*=st-key-runs_pick_]")

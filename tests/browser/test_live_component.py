@@ -146,7 +146,7 @@ def test_cells_show_the_norms_with_time_running_upward(server: Server, live: Com
     assert live.cell(0.3, 0.0)[:3] == LOWEST  # t = 1
     assert live.cell(0.3, 1.0)[:3] == HIGHEST  # t = T
     assert live.cell(0.99, 0.5)[3] == 0  # no step has come so far: nothing is painted
-    live.says(".pane-heat .caption", "At step 101 the gradient at t = 1 is 1.0e-4 of that at t = 64.")
+    live.says(".pane-heat .caption", "At step 101 the gradient at t = 1 is 1.0e-4 times that at t = 64.")
 
 
 def test_rows_that_share_a_line_show_the_largest(server: Server, live: Component) -> None:
