@@ -170,7 +170,7 @@ def _against_vanishing(e: Experiment) -> list[str]:
     slope = CELLS[e.cell].largest_slope
     ways = []
     if CELLS[e.cell].forget_gate is not None and (e.forget_bias or 0.0) < KEEPING_BIAS:
-        ways.append(_("a forget bias of {bias:g}, so that it keeps from the start").format(bias=KEEPING_BIAS))
+        ways.append(_("a forget bias of {bias:g} (it then keeps from the start)").format(bias=KEEPING_BIAS))
     elif _gated(e) and CELLS[e.cell].forget_gate is None:
         ways.append(_("an LSTM with a forget bias of {bias:g}").format(bias=KEEPING_BIAS))
     if e.cell == "relu" and e.initialization != "identity":
