@@ -109,7 +109,7 @@ def projector() -> None:
     """Type that the last row can read."""
     st.html(
         "<style>html { font-size: 20px; } .stMainBlockContainer { max-width: none; } "
-        "[data-testid='stSidebar'][aria-expanded='true'] { min-width: 27rem; }</style>"
+        "[data-testid='stSidebar'] [data-testid='stColumn']:not(.st-key-twins *) { min-width: 100%; }</style>"
     )
 
 

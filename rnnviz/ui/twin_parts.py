@@ -16,7 +16,7 @@ def twin_strip() -> None:
     twins = link.twins()
     named = titles(twins)
     if len(twins) > 1:
-        with st.container(border=True, gap="xsmall"):
+        with st.container(border=True, gap="xsmall", key="twins"):
             st.markdown(_("**A** {title}").format(title=f":gray[{named[0]}]" if named[0] else ""))
             for index in range(1, len(twins)):
                 _row(index, twins[0], twins[index], named[index])
