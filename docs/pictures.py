@@ -187,7 +187,8 @@ def _states(browser: Browser, address: str, store: Store, folder: Path) -> None:
 
 
 def _press(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).first.click()
+    named = page.get_by_role("button", name=name, exact=True)
+    named.and_(page.locator(":not([kind=header])")).first.click()  # Streamlit has a Stop of its own
 
 
 def _until(page: Page, condition: str) -> None:

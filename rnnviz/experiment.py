@@ -77,6 +77,7 @@ def _no_truth_value(value: Any) -> Any:
     return value
 
 
+MOST_STEPS = 1_000_000
 MOST_CHANGES = 200  # of one run
 
 
@@ -84,7 +85,7 @@ class Change(BaseModel):
     """A field that takes a new value in mid-run, in force from the update after `step` updates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    step: int = Field(ge=0, le=1_000_000)
+    step: int = Field(ge=0, le=MOST_STEPS)
     field: Literal["learning_rate", "clip", "clip_threshold", "clip_scope"]
     value: float | str
 
@@ -175,7 +176,7 @@ class Experiment(BaseModel):
         le=100.0,
     )
     batch: int = _knob("Batch size", "Training", "Sequences averaged in one update.", 64, ge=1, le=1024)
-    steps: int = _knob("Steps", "Training", "Updates until the run ends.", 2000, ge=1, le=1_000_000)
+    steps: int = _knob("Steps", "Training", "Updates until the run ends.", 2000, ge=1, le=MOST_STEPS)
     until: str = _knob(
         "Stop when", "Training", "When the run is over. A run that diverges is over in any case.", "steps",
         UNTIL,
@@ -325,7 +326,7 @@ def allowed(name: str) -> str:
     if name == "changes":
         return (
             "changes are written step:field:value, separated by commas, such as 200:clip_threshold:0.5; "
-            f"at most {MOST_CHANGES} of them, at steps up to 1,000,000."
+            f"at most {MOST_CHANGES} of them, at steps up to {MOST_STEPS:,}."
         )
     if name == "version":
         return "this program knows version 1."

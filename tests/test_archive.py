@@ -330,6 +330,14 @@ def test_a_run_that_is_solved_before_its_first_step(store, other, monkeypatch):
     assert said == "This run file is broken: run 1: chunk 2: the steps are out of order."
 
 
+def test_a_run_that_was_to_end_when_solved_and_was_not_is_not_finished(store, other):
+    run = trained(store, EXPERIMENT.changed(until="solved", steps=24))
+    assert row_of(store, run).solved_at is None
+    more = first(lambda r: r["experiment"].update(steps=100))
+    said = refused(other, told(more, to_archive(store, [run])))
+    assert said == "This run file is broken: run 1: it is said to be finished, and steps are missing."
+
+
 def test_the_same_file_twice_is_two_runs(other):
     ids = from_archive(other, made(), None) + from_archive(other, made(), None)
     assert len(set(ids)) == 2

@@ -858,8 +858,13 @@ def test_repeats_know_what_they_repeat(store, family):
     assert [r.id for r in store.repeats_of(run)] == repeats
     assert [r.repeats for r in store.repeats_of(run)] == [run, run]
     assert store.repeats_of(repeats[0]) == store.repeats_of(other) == []
+    store.claim(repeats[0])
+    glance = {repeat.id: repeat.state for repeat in store.repeating([run, other])}
+    assert glance == {repeats[0]: "running", repeats[1]: "queued"}
+    assert store.repeating([other]) == store.repeating([]) == []
     store.discard(repeats[0])
     assert [r.id for r in store.repeats_of(run)] == repeats[1:]
+    assert [repeat.id for repeat in store.repeating([run])] == repeats[1:]
 
 
 @pytest.mark.parametrize("command", ["pause", "stop", "go"])

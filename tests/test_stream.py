@@ -464,6 +464,23 @@ def test_too_many_viewers_at_the_same_moment(store, monkeypatch):
     watching(scene)
 
 
+def test_a_server_that_ends_sends_everyone_away(store):
+    """It waits for its connections, and a stream has no end of its own."""
+    run, another = begun(store, piece(0)), begun(store, piece(0))
+
+    async def scene() -> None:
+        feeds = Feeds(lambda: store)
+        viewers = [Viewer(feeds, run), Viewer(feeds, [run, another])]
+        for viewer in viewers:
+            await viewer.sees(lambda v: v.steps)
+        feeds.close()
+        for viewer in [*viewers, Viewer(feeds, run)]:  # the last was let in a moment too late
+            await viewer.ends()
+        assert feeds.viewers == 0
+
+    watching(scene)
+
+
 # Many, slow and late viewers
 
 

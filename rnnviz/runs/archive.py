@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from ..cells import CELLS
-from ..experiment import Experiment, ExperimentError
+from ..experiment import MOST_STEPS, Experiment, ExperimentError
 from ..optimizers import OPTIMIZERS
 from ..recording import Chunk, Recorder
 from ..tasks import TASKS
@@ -330,7 +330,7 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
     for name, value in derived.items():
         if name not in told or type(told[name]) is not type(value) or told[name] != value:
             raise ArchiveError(f"{name} is not what was recorded")
-    _check_end(experiment, state, record, derived["step"])
+    _check_end(experiment, state, record, derived)
 
     steps = entry.get("checkpoints")
     if not isinstance(steps, list) or not all(type(step) is int for step in steps):
@@ -440,12 +440,15 @@ def _derived(experiment: Experiment, record: Iterable[Chunk]) -> dict[str, Any]:
     return columns
 
 
-def _check_end(experiment: Experiment, state: str, record: Sequence[Chunk], step: int) -> None:
+def _check_end(
+    experiment: Experiment, state: str, record: Sequence[Chunk], derived: Mapping[str, Any]
+) -> None:  # fmt: skip
     """A state that the record does not bear out."""
     diverged = bool(record) and len(record[-1]) > 0 and record[-1].next_step == record[-1].step[-1]
     if (state == "diverged") != diverged:
         raise ArchiveError(f"it is said to be {state}, and its steps say otherwise")
-    if state == "finished" and step < experiment.steps and experiment.until != "solved":
+    solved = experiment.until == "solved" and derived["solved_at"] is not None
+    if state == "finished" and derived["step"] < experiment.steps and not solved:
         raise ArchiveError("it is said to be finished, and steps are missing")
 
 
@@ -505,7 +508,7 @@ def _can_be_kept(value: Any) -> bool:
 
 def _whole(entry: Mapping[str, Any], name: str) -> int:
     number: int = _typed(entry, name, int)
-    if not 0 <= number <= 1_000_000:
+    if not 0 <= number <= MOST_STEPS:
         raise ArchiveError(f"its {name} is not of the right kind")
     return number
 

@@ -52,6 +52,7 @@ MAX_BYTES = 2_000_000_000
 MAX_AGE = 30 * 24 * 3600.0
 BUSY_MS = 10_000
 
+IN_ORDER = 1e-6  # seconds between runs that are queued together: they are handed out in that order
 SLOWEST, FASTEST = 0.1, 1000.0  # steps a second that may be asked for
 LONGEST_REST = 60.0  # seconds; who would have to wait longer for its next slice met a clock that was set back
 NAME_LENGTH = 80
@@ -117,6 +118,15 @@ class New:
     pause_at: int | None = None
     repeats: str | None = None
     name: str | None = None
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """As much of a run that repeats another one as its row tells at a glance."""
+
+    id: str
+    state: str
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -234,7 +244,7 @@ class Store:
             for k, run in enumerate(new):
                 connection.execute(
                     sa.insert(RUNS).values(
-                        id=run.id, created=now + k * 1e-6, updated=now, owner=owner,
+                        id=run.id, created=now + k * IN_ORDER, updated=now, owner=owner,
                         experiment=run.experiment.to_json(), state="queued", command=command, epoch=0,
                         dispatched=0.0, failures=0, step=0, steps=run.experiment.steps, clipped=0, bytes=0,
                         name=tidy(run.name or ""), pace=pace, due=0.0, pause_at=run.pause_at,
@@ -270,6 +280,16 @@ class Store:
             query = query.where(RUNS.c.state.in_(states)).order_by(RUNS.c.dispatched, RUNS.c.created)
         with self.read() as connection:
             return [run for row in connection.execute(query).mappings() if (run := _readable(row))]
+
+    def repeating(self, runs: Sequence[str]) -> list[Repeat]:
+        """What repeats any of these runs, without those discarded.
+
+        It reads no experiments: a page asks with every drawing.
+        """
+        columns = [RUNS.c[f.name] for f in fields(Repeat)]
+        query = sa.select(*columns).where(RUNS.c.repeats.in_(runs), RUNS.c.deleted.is_(None))
+        with self.read() as connection:
+            return [Repeat(*row) for row in connection.execute(query)]
 
     def repeats_of(self, run: str) -> list[Run]:
         """The runs that repeat this one with other seeds, the oldest first, without those discarded."""

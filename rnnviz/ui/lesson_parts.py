@@ -10,7 +10,7 @@ import streamlit as st
 from .. import lessons as shipped
 from ..lessons import LESSONS, Lesson
 from ..recording import Chunk, concatenate
-from ..runs.archive import from_archive
+from ..runs.archive import from_archive, records
 from ..runs.chunk import decode
 from ..runs.store import Run, Store, StoreFullError
 from . import link, steering
@@ -193,5 +193,5 @@ def _show_answer(name: str) -> None:
 
 
 def _record(store: Store, run: str) -> Chunk | None:
-    chunks = [decode(row.record) for row in store.chunks(run)]
+    chunks = [decode(record) for record in records(store, run)]
     return concatenate(chunks) if chunks else None

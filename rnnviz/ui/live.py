@@ -69,7 +69,7 @@ def live(
     base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     experiments = [run.experiment for run in runs] or list(twins)
     ids: list[str | None] = [run.id for run in runs] or [None] * len(twins)
-    repeats = sum(len(store.repeats_of(run.id)) for run in runs)
+    repeats = len(store.repeating([run.id for run in runs])) if runs else 0
     data: dict[str, Any] = {
         "module": f"{static_path(base)}/live.js",
         "text": text,

@@ -274,8 +274,8 @@ def replay(store: Store, runs: Sequence[str], panes: Sequence[str]) -> str:
 
 def _recorded_bytes(store: Store, runs: Sequence[Run]) -> int:
     """What these runs and their repeats have recorded."""
-    repeats = {repeat.id: repeat for run in runs for repeat in store.repeats_of(run.id)}
-    return sum(run.bytes for run in {**repeats, **{run.id: run for run in runs}}.values())
+    own = {run.id: run.bytes for run in runs}
+    return sum({**{repeat.id: repeat.bytes for repeat in store.repeating(list(own))}, **own}.values())
 
 
 def _with_repeats(store: Store, runs: Sequence[str]) -> list[tuple[str, Run]]:

@@ -127,7 +127,7 @@ def _more(store: Store, runs: Sequence[Run], mine: Sequence[Run]) -> None:
         _button(_("New seed"), "new_seed", other, _new_seed, store, width="stretch")
         label = _("Repeat with {n} more seeds").format(n=REPEATS)
         why = _("One lucky seed is not evidence: the spread over all seeds is drawn as a band.")
-        done = not mine or any(run.repeats or store.repeats_of(run.id) for run in mine)
+        done = not mine or any(run.repeats for run in mine) or bool(store.repeating([run.id for run in mine]))
         _button(label, "repeat", why, _repeat, store, disabled=done, width="stretch")
         if any(run.state == "diverged" for run in runs):
             how = _("Train again up to {n} steps before the end, pause there, and go on step by step.")
@@ -262,7 +262,7 @@ def _order(store: Store, command: str) -> None:
 
 def _play(store: Store) -> None:
     paused = [run for run in _mine(store) if run.state == "paused"]
-    if not _room(store, sum(1 + len(store.repeats_of(run.id)) for run in paused)):
+    if not _room(store, len(paused) + len(store.repeating([run.id for run in paused]))):
         return
     for run in paused:
         store.set_pace(run.id, _pace())
@@ -294,7 +294,7 @@ def _new_seed(store: Store) -> None:
 
 
 def _repeat(store: Store) -> None:
-    alone = [run for run in _mine(store) if run.repeats is None and not store.repeats_of(run.id)]
+    alone = [run for run in _mine(store) if run.repeats is None and not store.repeating([run.id])]
     if not _room(store, len(alone) * REPEATS):
         return
     new = [

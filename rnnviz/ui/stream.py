@@ -171,6 +171,7 @@ class Feeds:
     def __init__(self, store: Callable[[], Store]) -> None:
         self.store = store
         self.feeds: dict[str, Feed] = {}
+        self.closed = False
 
     @property
     def viewers(self) -> int:
@@ -178,7 +179,8 @@ class Feeds:
         return len(set().union(*(feed.viewers for feed in self.feeds.values())))
 
     def close(self) -> None:
-        """Send everyone away: the server ends."""
+        """Send everyone away, and whoever comes now: the server ends."""
+        self.closed = True
         for feed in self.feeds.values():
             feed.lose()
 
@@ -190,7 +192,7 @@ class Feeds:
             feeds[row.id] = self.feeds.setdefault(row.id, Feed(self.store(), row.id, row.step - 1))
             feeds[row.id].join(viewer)  # before the overviews are made, so that nothing falls in between
         try:
-            if self.viewers > MAX_VIEWERS:  # many came at once
+            if self.closed or self.viewers > MAX_VIEWERS:  # many came at once
                 return
             for row in rows:
                 # The feed's own words where it has some: they may be newer than the row.

@@ -13,7 +13,7 @@ from ..cells import CELLS
 from ..clipping import CLIPPINGS, SCOPES
 from ..experiment import Experiment
 from ..runs.chunk import row_steps
-from ..runs.store import Run, Store
+from ..runs.store import ENDED, Run, Store
 from ..tasks import TASKS
 from ..twins import said_of
 from .diagnosis_text import worded
@@ -134,7 +134,7 @@ def repeats(store: Store, run: Run) -> dict[str, Any] | None:
 
 def at_rest(store: Store, run: Run) -> bool:
     """Whether nothing more will happen to the repeats of an ended run."""
-    return all(other.ended for other in store.repeats_of(run.id))
+    return all(repeat.state in ENDED for repeat in store.repeating([run.id]))
 
 
 def _validation_curve(store: Store, run: str) -> dict[int, float]:

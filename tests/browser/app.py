@@ -54,8 +54,9 @@ def served(
 
 
 def button(page: Page, name: str) -> Locator:
-    """The button of that name."""
-    return page.get_by_role("button", name=name, exact=True)
+    """The button of that name in the page: Streamlit's header has a Stop of its own while a script runs."""
+    named = page.get_by_role("button", name=name, exact=True)
+    return named.and_(page.locator(":not([kind=header])"))
 
 
 def press(page: Page, name: str) -> None:

@@ -133,7 +133,8 @@ export class Film {
     this.glyph.setAttribute("d", this.playing ? PAUSE : over ? AGAIN : PLAY);
     this.button.setAttribute("aria-label", this.playing ? text.film_pause : over ? text.film_again : text.film_play);
     this.slider.setAttribute("aria-label", text.film_slider);
-    write(this.reading, fill(text.film_step, { step: integer(Math.max(0, this.at)), steps: integer(this.last) }));
+    // Updates made, as in the lines above the figures; the slider goes over the steps from 0.
+    write(this.reading, fill(text.film_step, { step: integer(Math.max(0, this.at) + 1), steps: integer(this.last + 1) }));
     write(this.skip, text.film_skip);
     this.skip.disabled = over && !this.playing;
     this.slider.style.setProperty("--share", String(this.last ? Math.max(0, this.at) / this.last : 0));

@@ -11,7 +11,7 @@ const TICK_DISTANCE = 24; // px between labels of the vertical axis
 const STEP_DISTANCE = 72;
 
 /** Smallest and largest number of several lists that a log axis can show. */
-export function extent(...lists) {
+function extent(...lists) {
   let low = Infinity;
   let high = -Infinity;
   for (const list of lists) {

@@ -175,7 +175,7 @@ export function levelNames(pen, plot, levels, paths, ends, rows) {
 }
 
 /** Changes of a setting in mid-run, those that all twins share as one. -> [{step, label, slot | null}] */
-export function changesOf(slots) {
+function changesOf(slots) {
   const told = slots.filter((slot) => slot.run);
   const all = new Map();
   for (const slot of told) {

@@ -90,8 +90,7 @@ export class NormPane extends LinePane {
       slots.forEach((slot, i) => {
         const { before } = slot.norms.values;
         const j = at(slot);
-        const pair = j < 0 ? [] : [gradient(before[j], text)];
-        write(this.values[`slot${i}`], pair[0] ?? "");
+        write(this.values[`slot${i}`], j < 0 ? "" : gradient(before[j], text));
       });
     }
     const steps = slots.map((slot) => slot.norms.step[at(slot)]).filter((one) => one !== undefined);
