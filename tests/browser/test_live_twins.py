@@ -601,6 +601,32 @@ def test_a_film_ends_with_the_last_look(server: Server, live: Component) -> None
     live.says(".pane-accuracy .caption", "A\xa087.5\xa0%, B\xa087.5\xa0%")
     live.says(".head", "87.5\xa0% right")
     live.says(".pane-sample .answers", "1.250")
+    live.says(".film-step", "step 400 of 400")
+
+
+def test_a_film_of_an_explosion_counts_the_updates_that_were_made(server: Server, live: Component) -> None:
+    """The last recorded step of a run that diverged made none: of 400 steps from 0 on, 399 did."""
+
+    def from_zero(arrays: Arrays) -> None:
+        for clock in ("step", "heat_step"):
+            arrays[clock] = arrays[clock] - 1
+
+    feed = server.add(synthetic("a", steps=1000, change=from_zero))
+    feed.publish(399, state="diverged", message="The loss became NaN.")
+    live.page.emulate_media(reduced_motion="no-preference")
+    live.follow("a", replay=True)
+    live.wait(film="playing")
+    slider = live.page.get_by_role("slider", name="Training step of the recording")
+    slider.fill("119")
+    live.says(".film-step", "step 120 of 399")
+    live.says(".head", "step 120 of 1,000")
+    slider.fill("398")  # all is well yet
+    live.wait(states="replay", steps="398")
+    live.says(".film-step", "step 399 of 399")
+    slider.fill("399")
+    live.wait(states="diverged", steps="399")
+    live.says(".film-step", "step 399 of 399")
+    live.says(".head", "step 399 of 1,000")
 
 
 def test_a_film_of_ended_runs_does_not_miss_its_server(server: Server, tab: Page) -> None:

@@ -55,6 +55,11 @@ export class Film {
     return Math.max(0, ...this.view.slots.map((slot) => slot.received).filter(Number.isFinite));
   }
 
+  /** Updates that the longest run has made; one that diverged made none at its last step. */
+  get made() {
+    return Math.max(0, ...this.view.slots.map((slot) => slot.final?.step).filter(Number.isFinite)) || this.last + 1;
+  }
+
   /** Where the axis of steps ends: the last look comes after the last step. */
   get end() {
     return Math.max(this.last, ...this.view.slots.map((slot) => slot.checked).filter(Number.isFinite));
@@ -120,11 +125,11 @@ export class Film {
     if (back) slot.clear();
     const from = back ? NEVER : slot.filmed ?? NEVER;
     // A run of n steps ends at step n - 1, and is looked at once more after it, at step n.
-    const until = step >= slot.received ? Infinity : step;
-    for (const arrays of slot.reel) slot.take(select(arrays, from, until));
+    const over = step >= slot.received;
+    for (const arrays of slot.reel) slot.take(select(arrays, from, over ? Infinity : step));
     slot.filmed = step;
     const { final } = slot;
-    if (final) slot.run = step >= this.last ? final : past(final, step);
+    if (final) slot.run = over ? final : past(final, step);
   }
 
   words() {
@@ -134,7 +139,8 @@ export class Film {
     this.button.setAttribute("aria-label", this.playing ? text.film_pause : over ? text.film_again : text.film_play);
     this.slider.setAttribute("aria-label", text.film_slider);
     // Updates made, as in the lines above the figures; the slider goes over the steps from 0.
-    write(this.reading, fill(text.film_step, { step: integer(Math.max(0, this.at) + 1), steps: integer(this.last + 1) }));
+    const step = Math.min(Math.max(0, this.at) + 1, this.made);
+    write(this.reading, fill(text.film_step, { step: integer(step), steps: integer(this.made) }));
     write(this.skip, text.film_skip);
     this.skip.disabled = over && !this.playing;
     this.slider.style.setProperty("--share", String(this.last ? Math.max(0, this.at) / this.last : 0));
@@ -148,8 +154,6 @@ export class Film {
 
 /** A run's summary as it was at an earlier step. */
 function past(run, step) {
-  const over = step >= run.step - 1;
-  if (over) return run; // a twin that ended before the others
   return { ...run, film: true, state: "replay", message: null, step: step + 1, repeats: null, diagnosis: [],
     steps_per_second: null, changes: (run.changes ?? []).filter((change) => change.step <= step),
     accuracy: run.accuracy && { ...run.accuracy, value: null },
