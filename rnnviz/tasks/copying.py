@@ -32,6 +32,7 @@ class Copying(GeneratedTask):
     readout = "every"
     input_size = SYMBOLS + 2
     output_size = SYMBOLS + 1
+    silent = BLANK
     min_length = 1
     max_length = 500
     default_length = 20

@@ -1,9 +1,11 @@
 """What a task is: sequences in, targets out, and the numbers that say how hard it is and when it is solved.
 
-Shapes: T time steps, B sequences in a batch, I input channels, O outputs, M marked steps.
+Shapes: T time steps, A of them with an answer, B sequences in a batch, I input channels, O outputs, M marked
+steps.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -14,14 +16,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Second word of every seed, so that no two streams of random numbers are ever the same one.
+# Second word of every seed, so that no two streams of random numbers are ever the same one. The list names
+# those that others draw as well. (Weights have a first word of their own, in network.py.)
 TRAINING_STREAM = 1
 EPOCH_STREAM = 2
 VALIDATION_STREAM = 3
 POOL_STREAM = 4
+DROPOUT_STREAM = 5  # training.py
+ORDER_STREAM = 6
+FRESH_STREAM = 7  # runs/job_kinds.py: sequences that nobody has seen
 
 VALIDATION_SIZE = 1000
 LARGEST_POOL = 2000  # of long one-hot sequences that is 83 MB, and far too many to be learned by heart
+
+DRAWN_SEQUENCES = 256  # most sequences, and most numbers, that are drawn together
+DRAWN_NUMBERS = 2**20
 
 NO_ANSWER = "no answer (not a finite number)"
 
@@ -33,7 +42,8 @@ class Batch:
     inputs: Floats
     """(T, B, I)"""
     targets: Floats | Ints
-    """"last" readout: (B, O) for "mse", classes (B,) for "cross_entropy"; "every": (T, B, O) or (T, B)"""
+    """"last" readout: (B, O) for "mse", classes (B,) for "cross_entropy"; "every": (A, B, O) or (A, B)
+    for the A steps that have an answer, `Task.answered`"""
     marks: Ints
     """(B, M): the time steps, counted from 0, on which the answer depends; M may be 0"""
 
@@ -53,6 +63,10 @@ class Solved:
         if self.metric == "loss":
             return loss < self.threshold
         return accuracy is not None and accuracy >= self.threshold
+
+
+# Between 990 and 991 right of 1,000, so that rounding to single precision cannot decide.
+FEW_WRONG = Solved("accuracy", 0.9905, "Under 1 % of the validation sequences are wrong.")
 
 
 class Task(ABC):
@@ -78,10 +92,33 @@ class Task(ABC):
     solved: Solved
     most_sequences: int
     """the largest pool of training sequences"""
+    reads_first: bool = False
+    """whether everything is read before the first step that has an answer"""
+    one_input: bool = False
+    """whether there is something to read at the first step only"""
+    tells_answers: bool = False
+    """whether inputs hold the answers of earlier steps: who reads from the end has only to copy them"""
+    silent: int | None = None
+    """the class that means that there is nothing to say at a time step, if there is such a class"""
+
+    @property
+    def form(self) -> str:
+        """How many steps are read for how many answers, in words."""
+        if self.readout == "last":
+            return "many to one: one answer at the end"
+        if self.reads_first:
+            return "many to many: everything is read before the first answer"
+        if self.one_input:
+            return "one to many: one input, an answer at every step"
+        return "many to many, in step: an answer at every step"
 
     @abstractmethod
     def steps(self, length: int) -> int:
         """Time steps of one sequence."""
+
+    def answered(self, length: int) -> int:
+        """How many time steps at the end of a sequence have an answer."""
+        return self.steps(length) if self.readout == "every" else 1
 
     @abstractmethod
     def baseline(self, length: int) -> float:
@@ -105,7 +142,7 @@ class Task(ABC):
 
     @abstractmethod
     def accuracy(self, outputs: Floats, batch: Batch) -> float | None:
-        """Share of right answers, 0 to 1, for outputs (B, O), or (T, B, O) where the readout is "every"."""
+        """Share of right answers, 0 to 1, for outputs (B, O), or (A, B, O) where the readout is "every"."""
 
     @abstractmethod
     def channels(self) -> tuple[str, ...]:
@@ -117,7 +154,15 @@ class Task(ABC):
 
     @abstractmethod
     def predicted(self, output: Floats) -> str:
-        """What the outputs of one sequence, (O,) or (T, O), say in plain words."""
+        """What the outputs of one sequence, (O,) or (A, O), say in plain words."""
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Each class in plain words; None where the answer is a number."""
+        if self.loss == "mse":
+            return None
+        if self.readout == "every":
+            return self.channels()[: self.output_size]
+        return tuple(self.predicted(row) for row in np.eye(self.output_size))
 
     def picture(self, batch: Batch, i: int) -> Floats | None:
         """Sequence `i` as the image it was made from, (rows, columns) of 0 to 1; None where there is none."""
@@ -143,18 +188,35 @@ class GeneratedTask(Task):
     most_sequences = LARGEST_POOL
 
     def training_batch(self, seed: int, step: int, length: int, size: int, pool: int = 0) -> Batch:
-        if not pool:
-            return self.sample(np.random.default_rng([seed, TRAINING_STREAM, step]), length, size)
         self.check(length, size, pool)
-        whole, index = _pool(self, length), epoch_order(seed, step, size, pool)
-        targets = whole.targets[:, index] if self.readout == "every" else whole.targets[index]
-        return Batch(whole.inputs[:, index], targets, whole.marks[index])
+        if not pool:
+            block, place = divmod(step, self._steps_at_once(length, size))
+            drawn = _drawn(self, seed, block, length, size)
+            return self._cut(drawn, slice(place * size, (place + 1) * size))
+        return self._cut(_pool(self, length), epoch_order(seed, step, size, pool))
 
     def validation_batch(self, length: int) -> Batch:
         return _validation_batch(self, length)
 
+    def _cut(self, batch: Batch, index: slice | Ints) -> Batch:
+        """Some sequences of a batch."""
+        targets = batch.targets[:, index] if self.readout == "every" else batch.targets[index]
+        return Batch(batch.inputs[:, index], targets, batch.marks[index])
 
-# Four, because a batch of long one-hot sequences takes up to 42 MB.
+    def _steps_at_once(self, length: int, size: int) -> int:
+        """Steps whose sequences are drawn together: drawing many at once costs little more than a few."""
+        numbers = self.steps(length) * self.input_size * size
+        return max(1, min(DRAWN_SEQUENCES // size, DRAWN_NUMBERS // numbers))
+
+
+@lru_cache(maxsize=8)
+def _drawn(task: GeneratedTask, seed: int, block: int, length: int, size: int) -> Batch:
+    """The sequences of as many steps as are drawn at once."""
+    rng = np.random.default_rng([seed, TRAINING_STREAM, block])
+    return read_only(task.sample(rng, length, size * task._steps_at_once(length, size)))
+
+
+# Four, because a batch of long one-hot sequences takes up to 80 MB.
 @lru_cache(maxsize=4)
 def _validation_batch(task: GeneratedTask, length: int) -> Batch:
     rng = np.random.default_rng([0, VALIDATION_STREAM, length])
@@ -164,7 +226,8 @@ def _validation_batch(task: GeneratedTask, length: int) -> Batch:
 @lru_cache(maxsize=2)
 def _pool(task: GeneratedTask, length: int) -> Batch:
     """The largest pool; a smaller one is its beginning."""
-    return read_only(task.sample(np.random.default_rng([0, POOL_STREAM, length]), length, LARGEST_POOL))
+    rng = np.random.default_rng([0, POOL_STREAM, length])
+    return read_only(task.sample(rng, length, task.most_sequences))
 
 
 def epoch_order(seed: int, step: int, size: int, count: int) -> Ints:
@@ -197,6 +260,17 @@ def chosen(outputs: Floats) -> Ints:
     # argmax of a row with NaN names the NaN's place: a diverged network would seem to answer.
     finite = np.isfinite(outputs).all(axis=-1)
     return np.where(finite, np.argmax(outputs, axis=-1), -1)
+
+
+def named(output: Floats, names: Sequence[str]) -> str:
+    """The name of the class that one sequence's output (O,) chooses."""
+    best = int(chosen(output))
+    return NO_ANSWER if best < 0 else names[best]
+
+
+def spoken(outputs: Floats, names: Sequence[str]) -> str:
+    """The names of the classes that the outputs (T, O) choose; "?" where they are not all finite."""
+    return " ".join("?" if best < 0 else names[best] for best in chosen(outputs).tolist())
 
 
 def share_right(outputs: Floats, classes: Floats | Ints) -> float:
