@@ -2,6 +2,7 @@
 
 A cell's weights come in blocks, one set per gate: (H, I) input, (H, H) recurrent, biases (H,) and perhaps
 peephole vectors (H,). The output layer is (O, H) with a bias (O,). Each scheme draws one block at a time.
+A scheme may beside that set the biases of the gates that decide how long a cell remembers.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Shape = tuple[int, ...]
 Draw = Callable[[Generator, str, Shape, int, float], Floats]
+MemoryBias = Callable[[Generator, int, int], Floats]
 
 # The kinds of blocks.
 SHAPES: dict[str, str] = {
@@ -29,6 +31,14 @@ MATRICES = ("input", "recurrent", "output")
 # The spread of the small weights beside the identity, as in ports of Le, Jaitly & Hinton (2015).
 SMALL = 0.001
 
+# Pascanu, Mikolov & Bengio (2013): the standard deviation of the weights around the sparse recurrent block,
+# and the block's entries in each row that are not 0.
+PASCANU_STD = 0.01
+NONZEROS = 15
+
+# The shortest sequence whose chrono biases are spread out: U[1, T - 1] needs T > 2.
+SHORTEST_CHRONO = 3
+
 
 @dataclass(frozen=True)
 class Initialization:
@@ -40,6 +50,10 @@ class Initialization:
     source: str
     uses_gain: bool
     draw: Draw
+    #: Draws b, (H,), from (rng, H, time steps of a sequence): the bias of a gate whose value 1 keeps the
+    #: memory; that of one whose value 1 writes it is -b (`Cell.memory_gates`). One b for all gates of a layer
+    #: in one direction. None: these biases are drawn like all others.
+    memory_bias: MemoryBias | None = None
 
     def block(self, rng: Generator, kind: str, shape: Shape, hidden: int, gain: float = 1.0) -> Floats:
         """One block of first weights.
@@ -93,10 +107,54 @@ def _identity(rng: Generator, kind: str, shape: Shape, hidden: int, gain: float)
     return _scaled_identity(rng, kind, shape, hidden, 1.0)
 
 
+def _with_radius(block: Floats, radius: float) -> Floats:
+    """The block times a number that makes `radius` the size of its largest eigenvalue.
+
+    A block that has no eigenvalue but 0 cannot be scaled to that, and stays as it is.
+    """
+    # Rounded: LAPACK's last digits depend on how many threads share the work, and first weights must not.
+    own = float(f"{np.abs(np.linalg.eigvals(block)).max():.12g}")
+    return block * (radius / own) if own > 0 else block
+
+
+def _spectral(rng: Generator, kind: str, shape: Shape, hidden: int, gain: float) -> Floats:
+    block = _gaussian(rng, kind, shape, hidden, 1.0)
+    return _with_radius(block, gain) if kind == "recurrent" else block
+
+
+def _sparse(rng: Generator, kind: str, shape: Shape, hidden: int, gain: float) -> Floats:
+    if kind not in MATRICES:
+        return np.zeros(shape)
+    if kind != "recurrent":
+        return rng.normal(0.0, PASCANU_STD, shape)
+    block = np.zeros(shape)
+    places = rng.random(shape).argsort(axis=1)[:, :NONZEROS]  # in each row some, all equally likely
+    np.put_along_axis(block, places, rng.standard_normal(places.shape), axis=1)
+    return _with_radius(block, gain)
+
+
+def _kaiming(rng: Generator, kind: str, shape: Shape, hidden: int, gain: float) -> Floats:
+    if kind not in MATRICES:
+        return np.zeros(shape)
+    bound = np.sqrt(6 / shape[1])  # gain sqrt(2): variance 2 / fan-in
+    return rng.uniform(-bound, bound, shape)
+
+
+def _chrono_bias(rng: Generator, hidden: int, steps: int) -> Floats:
+    """b = log(u), u ~ U[1, T - 1].
+
+    A gate that keeps sigmoid(b) = u / (1 + u) of its memory loses 1 / (1 + u) of it at each step, so it
+    remembers for about 1 + u steps: from 2 to T.
+    """
+    T = max(steps, SHORTEST_CHRONO)
+    return np.log(rng.uniform(1.0, T - 1.0, hidden))
+
+
 def _zero(rng: Generator, kind: str, shape: Shape, hidden: int, gain: float) -> Floats:
     return np.zeros(shape)
 
 
+PASCANU = "Pascanu, Mikolov & Bengio (2013), On the difficulty of training recurrent neural networks"
 IRNN = "Le, Jaitly & Hinton (2015), A Simple Way to Initialize Recurrent Networks of Rectified Linear Units"
 
 INITIALIZATIONS: dict[str, Initialization] = {
@@ -142,6 +200,58 @@ INITIALIZATIONS: dict[str, Initialization] = {
         source="Saxe, McClelland & Ganguli (2014), Exact solutions to the nonlinear dynamics of learning",
         uses_gain=True,
         draw=_orthogonal,
+    ),
+    "spectral": Initialization(
+        name="spectral",
+        label="Spectral radius",
+        summary=(
+            "Normal weights; the recurrent ones are scaled so that their largest eigenvalue (the spectral "
+            "radius) is exactly the gain, also when H is small. Below 1 a linear network forgets in the end, "
+            "above 1 it explodes; on the way it may still grow or shrink. Biases are 0."
+        ),
+        source="Jaeger (2001), The echo state approach to analysing and training recurrent neural networks",
+        uses_gain=True,
+        draw=_spectral,
+    ),
+    "sparse": Initialization(
+        name="sparse",
+        label="Sparse (Pascanu's smart tanh)",
+        summary=(
+            "Each unit listens to 15 units, with normal weights that are scaled so that the largest "
+            "eigenvalue (the spectral radius) is exactly the gain; the paper takes 0.95. With 15 units or "
+            "fewer, each listens to all. Input and output weights have a standard deviation of 0.01, biases "
+            "are 0."
+        ),
+        source=f"{PASCANU}: smart tanh",
+        uses_gain=True,
+        draw=_sparse,
+    ),
+    "kaiming": Initialization(
+        name="kaiming",
+        label="Kaiming uniform (He)",
+        summary=(
+            "Uniform weights whose variance is 2 / columns of each block. Meant for ReLU, which silences "
+            "half of the units: signals about keep their size. As recurrent weights they have a spectral "
+            "radius of about 1.4: in a tanh network small states grow until tanh holds them, in a linear one "
+            "without end. Biases are 0."
+        ),
+        source="He, Zhang, Ren & Sun (2015), Delving deep into rectifiers; torch.nn.init.kaiming_uniform_",
+        uses_gain=False,
+        draw=_kaiming,
+    ),
+    "chrono": Initialization(
+        name="chrono",
+        label="Chrono",
+        summary=(
+            "The gates start with memories of all lengths, from 2 steps to the whole sequence of T steps: "
+            "the bias of a gate that keeps is the logarithm of a number between 1 and T - 1, the bias of one "
+            "that writes is minus that. The weights are those of Orthogonal, so that a comparison with it "
+            "shows what the biases do. In a cell without such gates it is the same as Orthogonal."
+        ),
+        source="Tallec & Ollivier (2018), Can recurrent neural networks warp time?",
+        uses_gain=True,
+        draw=_orthogonal,
+        memory_bias=_chrono_bias,
     ),
     "identity": Initialization(
         name="identity",
