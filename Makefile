@@ -24,6 +24,7 @@ help:
 
 # exec, so that Ctrl-C and signals reach the server itself.
 app: $(VENV)/.installed
+	@$(BIN)/python -m rnnviz prepare
 	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
 # One process: on two cores, starting others costs as much as they save.
@@ -35,7 +36,7 @@ lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy app.py pages rnnviz tests $(wildcard benchmarks/*.py)
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed-bench
 	@exec $(BIN)/python -m benchmarks
 
 clean:
@@ -52,6 +53,11 @@ $(VENV)/.installed-dev: requirements-dev.txt requirements.txt $(VENV)/pyvenv.cfg
 	@echo "Installing what rnnviz and its tests need into $(VENV); the first time takes some minutes."
 	@$(PIP) --quiet -r requirements-dev.txt
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: requirements-bench.txt $(VENV)/.installed-dev
+	@echo "Installing what the benchmarks compare with into $(VENV)."
+	@$(PIP) --quiet -r requirements-bench.txt
+	@touch $@
 
 # Also made again when its Python is gone, as after an upgrade of the system. pyvenv.cfg is written before pip is
 # there, so it must not stay behind when that fails.

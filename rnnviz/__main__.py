@@ -1,4 +1,4 @@
-"""The command line: `python -m rnnviz train ...` and `python -m rnnviz engine`."""
+"""The command line: `python -m rnnviz train ...`, `... engine` and `... prepare`."""
 
 from __future__ import annotations
 
@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
         help="end when no web server was heard for this long; default: work until stopped",
     )  # fmt: skip
     engine.set_defaults(run=_engine)
+
+    prepare = commands.add_parser("prepare", help="compile the cells for this machine, so that nobody waits")
+    prepare.set_defaults(run=_prepare)
     return parser
 
 
@@ -71,7 +74,7 @@ def _train(options: argparse.Namespace) -> int:
     except (ExperimentError, OSError) as error:
         _fail(str(error))
     if not options.quiet:
-        print(f"{_title(experiment)}: loading", end="", file=sys.stderr, flush=True)
+        print(f"{_title(experiment)}: loading", file=sys.stderr, flush=True)
     from .tasks import TASKS
     from .training import advance, begin
 
@@ -178,6 +181,16 @@ def _engine(options: argparse.Namespace) -> int:
         _fail(str(error))
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         _fail(f"The store cannot be opened: {str(error).splitlines()[0]}")
+    return 0
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from .kernels import default_kernel, prepare
+
+    if default_kernel() == "torch":
+        print("No code can be compiled on this machine: torch computes.", file=sys.stderr)
+        return 0
+    prepare()
     return 0
 
 

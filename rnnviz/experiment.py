@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -22,6 +22,8 @@ from .optimizers import OPTIMIZERS
 from .tasks import LARGEST_POOL, TASKS
 
 PRECISIONS = {"float32": "float32", "float64": "float64"}
+ARCHITECTURES = {"one": "one network", "encoder_decoder": "encoder and decoder"}
+DIRECTIONS = {"forward": "forward", "both": "both ways"}
 UNTIL = {"steps": "all steps are made", "solved": "the task is solved"}
 #: The version of a link that names none, now and for ever: later versions write theirs.
 FIRST_VERSION = 1
@@ -78,6 +80,8 @@ def _no_truth_value(value: Any) -> Any:
 
 
 MOST_STEPS = 1_000_000
+LARGEST_VECTOR = 64  # bytes that a processor computes with at once
+MOST_MEMORY = 2 * 2**30  # bytes of a training step: several runs share a machine
 MOST_CHANGES = 200  # of one run
 
 
@@ -137,6 +141,28 @@ class Experiment(BaseModel):
         ge=1,
         le=512,
     )
+    layers: int = _knob(
+        "Layers", "Network",
+        "How many recurrent layers lie on top of each other; each reads the states of the one below.",
+        1, ge=1, le=4,
+    )  # fmt: skip
+    direction: str = _knob(
+        "Direction", "Network",
+        "In which order a layer reads. Both ways (bidirectional): two sets of units, one of which reads "
+        "the sequence from its end.",
+        "forward", DIRECTIONS,
+    )  # fmt: skip
+    architecture: str = _knob(
+        "Architecture", "Network",
+        "One network that reads and answers, or two: an encoder reads, and a decoder with weights of its own "
+        "goes on from its last state and writes. For tasks in which all reading comes before the answers.",
+        "one", ARCHITECTURES,
+    )  # fmt: skip
+    dropout: float = _knob(
+        "Dropout", "Network",
+        "Share of the numbers that pass from one layer to the next that is set to 0 in training, at random.",
+        0.0, ge=0.0, le=0.9,
+    )  # fmt: skip
     initialization: str = _knob(
         "Initialization", "Network", "How the weights are drawn before the first step.", "pytorch",
         {i.name: i.label for i in INITIALIZATIONS.values()},
@@ -156,12 +182,32 @@ class Experiment(BaseModel):
         {c.name: c.label for c in CLIPPINGS.values()},
     )  # fmt: skip
     clip_threshold: float = _knob(
-        "Threshold", "Training", "The norm (or element) above which the gradient is clipped.", 1.0,
+        "Threshold", "Training",
+        "The norm (or element) above which the gradient is clipped. For AGC as a share of the norm of the "
+        "weights: 0.01 is usual. For deltas the largest element that is handed from step to step.",
+        1.0,
         logarithmic=True, gt=0.0, le=1e6,
     )  # fmt: skip
     clip_scope: str = _knob(
         "Clip scope", "Training", "Which parameters are measured and clipped.", "all", SCOPES
     )
+    truncate: int = _knob(
+        "Truncate after", "Training",
+        "Truncated backpropagation: the gradient goes back through at most so many steps. 0: through all.",
+        0, ge=0, le=2000,
+    )  # fmt: skip
+    truncate_every: int = _knob(
+        "Truncate every", "Training",
+        "How many steps are read between two ways back; at most as many as one goes through. "
+        "0: as many as that.",
+        0, ge=0, le=2000,
+    )  # fmt: skip
+    omega: float = _knob(
+        "Omega", "Training",
+        "Weight of a penalty on gradients that change their length from one time step to the one before "
+        "(Pascanu et al. 2013); it keeps them from vanishing, and wants clipping beside it. 0 is off.",
+        0.0, ge=0.0, le=100.0,
+    )  # fmt: skip
     optimizer: str = _knob(
         "Optimizer", "Training", "How a gradient becomes an update.", "adam",
         {o.name: o.label for o in OPTIMIZERS.values()},
@@ -219,14 +265,28 @@ class Experiment(BaseModel):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Experiment:
-        problems = list(_cross_field_problems(self))
+        problems = _cross_field_problems(self)
         if problems:
             raise ExperimentError(problems)
         return self
 
+    @property
+    def truncation(self) -> tuple[int, int] | None:
+        """(k1, k2) of truncated backpropagation: after every k1 steps back through at most k2, or None."""
+        return (self.truncate_every or self.truncate, self.truncate) if self.truncate else None
+
+    @property
+    def directions(self) -> int:
+        """D: 1, or 2 for networks that read both ways."""
+        return 2 if self.direction == "both" else 1
+
     def steps_per_sequence(self) -> int:
         """Time steps of one input sequence."""
         return TASKS[self.task].steps(self.length)
+
+    def rules(self) -> set[str]:
+        """Every clipping rule that is in force at some step."""
+        return {self.clip, *(str(change.value) for change in self.changes if change.field == "clip")}
 
     def at(self, step: int) -> dict[str, Any]:
         """The changeable fields in force at `step`."""
@@ -255,8 +315,12 @@ class Experiment(BaseModel):
             values = json.loads(text)
         except (ValueError, TypeError, RecursionError):
             values = None
+        if isinstance(values, list):
+            sentence = "one experiment is needed; pick one object of the list."
+            raise ExperimentError([Problem("experiment", f"{len(values)} of them", sentence)])
         if not isinstance(values, dict):
-            raise ExperimentError([Problem("experiment", text, "a JSON object of its fields is needed.")])
+            shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+            raise ExperimentError([Problem("experiment", shown, "a JSON object of its fields is needed.")])
         return cls(**values)
 
     def to_query(self) -> dict[str, str]:
@@ -312,12 +376,17 @@ KNOBS: tuple[str, ...] = tuple(
 
 
 def bounds(name: str) -> tuple[float | None, float | None]:
-    """Smallest and largest value of a number, as (bound, bound); the lower one may be exclusive."""
+    """Smallest and largest value of a number, as (bound, bound); the lower one may be `exclusive`."""
     low = high = None
     for constraint in Experiment.model_fields[name].metadata:
         low = getattr(constraint, "ge", getattr(constraint, "gt", low))
         high = getattr(constraint, "le", getattr(constraint, "lt", high))
     return low, high
+
+
+def exclusive(name: str) -> bool:
+    """Whether a number has to be above its lower bound, and not only as large."""
+    return any(hasattr(constraint, "gt") for constraint in Experiment.model_fields[name].metadata)
 
 
 def allowed(name: str) -> str:
@@ -334,9 +403,8 @@ def allowed(name: str) -> str:
     if options is not None:
         return f"allowed: {', '.join(options)}."
     low, high = bounds(name)
-    exclusive = any(hasattr(c, "gt") for c in field.metadata)
     kind = "a whole number" if field.annotation is int else "a number"
-    lower = f"above {low:g}" if exclusive else f"from {low:g}"
+    lower = f"above {low:g}" if exclusive(name) else f"from {low:g}"
     assert low is not None
     assert high is not None
     upper = f"{high:,.0f}" if high > 9999 else f"{high:g}"
@@ -352,16 +420,15 @@ def complaint(name: str, value: Any) -> str | None:
         near = difflib.get_close_matches(str(value), list(options), 1)
         return f"did you mean {near[0]}? {allowed(name).capitalize()}" if near else allowed(name)
     low, high = bounds(name)
-    exclusive = any(hasattr(c, "gt") for c in Experiment.model_fields[name].metadata)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         return allowed(name)
     assert low is not None
     assert high is not None
-    return None if (low < value if exclusive else low <= value) and value <= high else allowed(name)
+    return None if (low < value if exclusive(name) else low <= value) and value <= high else allowed(name)
 
 
 def without_say(values: Mapping[str, Any]) -> frozenset[str]:
-    """The knobs that change nothing beside these values of the others (task, cell, initialization, clip)."""
+    """The knobs that change nothing, or fit nothing, beside these values of all."""
     silent = set()
     if TASKS[values["task"]].fixed_length is not None:
         silent.add("length")
@@ -369,38 +436,120 @@ def without_say(values: Mapping[str, Any]) -> frozenset[str]:
         silent.add("gain")
     if CELLS[values["cell"]].forget_gate is None:
         silent.add("forget_bias")
-    if not CLIPPINGS[values["clip"]].uses_threshold:
-        silent |= {"clip_threshold", "clip_scope"}
+    rule = CLIPPINGS[values["clip"]]
+    if not rule.uses_threshold:
+        silent.add("clip_threshold")
+    if not rule.uses_scope:
+        silent.add("clip_scope")
+    if values["layers"] == 1:
+        silent.add("dropout")
+    if not TASKS[values["task"]].reads_first:
+        silent.add("architecture")
+    if TASKS[values["task"]].tells_answers:
+        silent.add("direction")
+    if values["direction"] == "both" or values["architecture"] != "one" or rule.inside:
+        silent.add("truncate")
+    truncated = values["truncate"] != 0 and "truncate" not in silent
+    if not truncated:
+        silent.add("truncate_every")
+    if CELLS[values["cell"]].family != "plain" or truncated or rule.inside:
+        silent.add("omega")
     return frozenset(silent)
 
 
+def step_memory(e: Experiment) -> int:
+    """Bytes that a training step keeps, about: linear in T * B * H, and that for every layer and direction.
+
+    For each number of a state, c numbers: all that the cell's step computes, the gradients of its states and
+    of its pre-activations, and one direct term of the loss; c is 4 for a plain cell and 14 for an LSTM. With
+    dropout there is a mask, with truncation the sums of the gradients of the states. H counts in whole
+    vectors of the processor, of at most 16 numbers of float32. The inputs come to that, twice: as they are
+    drawn, in float64, and in the precision of the run.
+    """
+    cell, real = CELLS[e.cell], 4 if e.precision == "float32" else 8
+    c = len(cell.values) + len(cell.states) + len(cell.gates) + len(cell.apart) + 1
+    c += bool(e.dropout) + (len(cell.states) + 1 if e.truncate else 0)
+    T, vector = e.steps_per_sequence(), LARGEST_VECTOR // real
+    H = -(-e.hidden // vector) * vector
+    states = c * T * e.batch * H * e.layers * e.directions * real
+    return states + T * e.batch * TASKS[e.task].input_size * (8 + real)
+
+
 def _cross_field_problems(e: Experiment) -> list[Problem]:
-    problems = []
-    for name in KNOBS:
-        if knob(name).options is not None:
-            wrong = complaint(name, getattr(e, name))
-            if wrong:
-                problems.append(Problem(name, getattr(e, name), wrong))
-    if problems:
-        return problems
-    task, cell = TASKS[e.task], CELLS[e.cell]
+    """What is wrong with values that each are allowed alone: a sentence for each."""
+    unknown = [
+        Problem(name, getattr(e, name), wrong)
+        for name in KNOBS
+        if knob(name).options is not None and (wrong := complaint(name, getattr(e, name)))
+    ]
+    if unknown:
+        return unknown
+    parts = (_about_the_task(e), _about_the_network(e), _about_the_gradient(e), _about_memory(e))
+    return [Problem(name, getattr(e, name), sentence) for part in parts for name, sentence in part]
+
+
+def _about_the_task(e: Experiment) -> Iterator[tuple[str, str]]:
+    task = TASKS[e.task]
     if task.fixed_length is not None and e.length != task.fixed_length:
-        problems.append(Problem("length", e.length, f"the task {e.task} always has {task.fixed_length}."))
+        yield "length", f"the task {e.task} always has {task.fixed_length}."
     elif not task.min_length <= e.length <= task.max_length:
         span = f"from {task.min_length} to {task.max_length}"
-        problems.append(Problem("length", e.length, f"the task {e.task} takes a whole number {span}."))
+        yield "length", f"the task {e.task} takes a whole number {span}."
     if e.train_size > task.most_sequences:
-        sentence = f"the task {e.task} has {task.most_sequences:,} training sequences; 0 takes all of them."
-        problems.append(Problem("train_size", e.train_size, sentence))
+        most = f"{task.most_sequences:,} training sequences"
+        yield "train_size", f"the task {e.task} has {most}; 0 takes all of them."
+    if e.direction == "both" and task.tells_answers:
+        yield (
+            "direction",
+            f"in the task {e.task} the inputs hold the answers of the steps before them.",
+        )
+    if e.architecture == "encoder_decoder" and not task.reads_first:
+        having = ", ".join(t.name for t in TASKS.values() if t.reads_first)
+        does_not = f"the task {e.task} does not read first and write afterwards"
+        yield "architecture", f"{does_not} (these do: {having})."
+
+
+def _about_the_network(e: Experiment) -> Iterator[tuple[str, str]]:
+    cell = CELLS[e.cell]
+    if e.dropout and e.layers == 1:
+        yield "dropout", "dropout acts between layers, and there is only 1 (layers)."
     if e.forget_bias is not None and cell.forget_gate is None:
         having = ", ".join(c.name for c in CELLS.values() if c.forget_gate)
-        sentence = f"the cell {e.cell} has no forget gate (these have: {having})."
-        problems.append(Problem("forget_bias", e.forget_bias, sentence))
+        yield "forget_bias", f"the cell {e.cell} has no forget gate (these have: {having})."
     if e.gain != 1.0 and not INITIALIZATIONS[e.initialization].uses_gain:
         having = ", ".join(i.name for i in INITIALIZATIONS.values() if i.uses_gain)
-        sentence = f"the initialization {e.initialization} has no gain (these have: {having})."
-        problems.append(Problem("gain", e.gain, sentence))
-    return problems
+        yield "gain", f"the initialization {e.initialization} has no gain (these have: {having})."
+
+
+def _about_the_gradient(e: Experiment) -> Iterator[tuple[str, str]]:
+    bent = any(CLIPPINGS[rule].inside for rule in e.rules())
+    if e.truncate and e.direction == "both":
+        yield "truncate", "a gradient can be cut off only where the network reads forward (direction)."
+    if e.truncate and e.architecture == "encoder_decoder":
+        yield "truncate", "a gradient can be cut off only in one network (architecture)."
+    if e.truncate and bent:
+        yield "truncate", "a gradient is either cut off or bent on its way (clip: not delta)."
+    if e.truncate_every > e.truncate:
+        most = f"at most as many steps as the gradient goes back through (truncate: {e.truncate})."
+        yield "truncate_every", most
+    if e.omega and CELLS[e.cell].family != "plain":
+        having = ", ".join(c.name for c in CELLS.values() if c.family == "plain")
+        yield "omega", f"the penalty is defined for plain cells only ({having})."
+    elif e.omega and (e.truncate or bent):
+        yield "omega", "the penalty needs the whole gradient (truncate: 0, clip: not delta)."
+
+
+def _about_memory(e: Experiment) -> Iterator[tuple[str, str]]:
+    memory = step_memory(e)
+    if memory <= MOST_MEMORY:
+        return
+    # The one that is furthest from what is usual: a link that loses it may become possible.
+    usual = {"batch": 64, "length": TASKS[e.task].default_length, "hidden": 64, "layers": 1}
+    yield (
+        max(usual, key=lambda name: getattr(e, name) / usual[name]),
+        f"a training step would keep about {memory / 2**30:.1f} GiB, and at most "
+        f"{MOST_MEMORY / 2**30:g} GiB are allowed; batch, length, hidden and layers multiply.",
+    )
 
 
 def _problems(error: ValidationError, values: Mapping[str, Any]) -> list[Problem]:

@@ -9,18 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def mse(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def mse(y: Tensor, target: Tensor) -> tuple[float, Tensor]:
     """Squared error summed over the O outputs, L = mean (y - target)^2; target as y. Returns L and dL/dy."""
-    difference = y - target
     count = math.prod(y.shape[:-1])
-    return difference.square().sum() / count, difference * (2.0 / count)
+    with np.errstate(over="ignore", invalid="ignore"):  # a loss beyond all numbers says so itself
+        difference = y.numpy() - target.numpy()  # NumPy is quicker on small arrays
+        loss = float(np.square(difference).sum()) / count
+        grad = difference * difference.dtype.type(2.0 / count)
+    return loss, torch.from_numpy(grad)
 
 
-def cross_entropy(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(y: Tensor, target: Tensor) -> tuple[float, Tensor]:
     """L = mean -log softmax(y)[target] in nats; target (...,) of class numbers. Returns L and dL/dy."""
     log_p = torch.log_softmax(y, -1)
     index = target.unsqueeze(-1)
@@ -28,10 +32,10 @@ def cross_entropy(y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     loss = -log_p.gather(-1, index).sum() / count
     grad = log_p.exp()
     grad.scatter_add_(-1, index, torch.full_like(index, -1, dtype=y.dtype))  # softmax - one-hot
-    return loss, grad / count
+    return float(loss), grad / count
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+LOSSES: dict[str, Callable[[Tensor, Tensor], tuple[float, Tensor]]] = {
     "mse": mse,
     "cross_entropy": cross_entropy,
 }

@@ -1,84 +1,31 @@
-"""A recurrent cell with a linear readout, its parameters in one flat vector.
-
-The flat vector is laid out so that each clip scope is a prefix of it: first the weights that multiply a
-state, then the rest of the recurrent layer, then the output layer. Views by name carry PyTorch's names
-(`rnn.weight_ih_l0`, `out.weight`, ...), so they load into nn.RNN, nn.LSTM or nn.GRU with an nn.Linear.
-"""
+"""Recurrent layers with a linear readout, their parameters in one flat vector."""
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain as flattened
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .bptt import Tape, Weights, backpropagate, run_forward, unroll
-from .cells import CELLS, Cell, Step
+from . import regularizer
+from .bptt import Trace, Weights
+from .cells import CELLS
+from .chain import Chain, ChainPassage, ChainWeights
 from .experiment import Experiment
 from .initialization import INITIALIZATIONS
+from .layout import Layout, layout_of, parts
 from .losses import LOSSES
+from .stack import Stack, Tape
 from .tasks import TASKS, Batch
 
-EVALUATE_NUMBERS = 2**24  # pre-activations held at once when only the outputs are wanted
+EVALUATE_ROWS = 256  # sequences run at once when only the outputs are wanted: few calls, little memory
 _STREAM = 0x1417  # keeps the weights' random numbers apart from those of the data
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each parameter lies in the flat vector."""
-
-    shapes: Mapping[str, tuple[int, ...]]
-    scopes: Mapping[str, int]  # clip scope to the length of its prefix
-
-    @property
-    def size(self) -> int:
-        return sum(math.prod(shape) for shape in self.shapes.values())
-
-    def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Each parameter as a view of `flat`."""
-        views, start = {}, 0
-        for name, shape in self.shapes.items():
-            count = math.prod(shape)
-            views[name] = flat[start : start + count].view(shape)
-            start += count
-        return views
-
-    def groups(self) -> dict[str, slice]:
-        """Recurrent, input and output parameters as slices of the flat vector."""
-        recurrent, rest = self.scopes["recurrent"], self.scopes["not_output"]
-        return {
-            "recurrent": slice(0, recurrent),
-            "input": slice(recurrent, rest),
-            "output": slice(rest, self.size),
-        }
-
-
-def layout(cell: Cell, inputs: int, hidden: int, outputs: int) -> Layout:
-    """Parameter names and shapes of one recurrent layer of `cell` and its readout."""
-    rows = len(cell.gates) * hidden
-    recurrent = {"rnn.weight_hh_l0": (rows, hidden)}
-    if cell.peepholes:
-        recurrent["rnn.weight_peephole_l0"] = (len(cell.peepholes), hidden)
-    shapes: dict[str, tuple[int, ...]] = {
-        **recurrent,
-        "rnn.weight_ih_l0": (rows, inputs),
-        "rnn.bias_ih_l0": (rows,),
-        "rnn.bias_hh_l0": (rows,),
-    }
-    rnn_size = sum(math.prod(s) for s in shapes.values())
-    shapes |= {"out.weight": (outputs, hidden), "out.bias": (outputs,)}
-    whole = sum(math.prod(s) for s in shapes.values())
-    scopes = {
-        "all": whole,
-        "recurrent": sum(math.prod(s) for s in recurrent.values()),
-        "not_output": rnn_size,
-    }
-    return Layout(shapes, scopes)
 
 
 @dataclass(frozen=True)
@@ -87,40 +34,90 @@ class Pass:
 
     loss: float
     grad: Tensor  # flat, as the parameters
-    tape: Tape
-    outputs: Tensor  # (B, O), or (T, B, O) where the task has a target at every step
+    passage: ChainPassage
+    tape: Tape  # of the way back that `grad` comes from
+    full: Tensor | None  # with truncation or a limit on the way back: the gradient without
+    omega: float  # the regulariser, NaN without
+    outputs: Tensor  # (B, O), or (A, B, O) where A steps have an answer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Loss and outputs over a batch, and traces of its first sequences."""
+
+    loss: float
+    outputs: np.ndarray  # (B, O), or (A, B, O) where A steps have an answer
+    traces: list[list[list[Trace]]]  # by recurrent part, layer and direction; empty if none were asked for
 
 
 class Network:
     """The network of an experiment: `flat` holds every parameter, `parameters` are its views by name.
 
     `flat` may be given, for a network that is under way; otherwise it is drawn as the experiment says.
+    `kernel` is one of `stack.KERNELS`.
     """
 
-    def __init__(self, experiment: Experiment, flat: Tensor | None = None) -> None:
+    def __init__(self, experiment: Experiment, flat: Tensor | None = None, kernel: str = "torch") -> None:
         task = TASKS[experiment.task]
         self.cell = CELLS[experiment.cell]
         self.readout = task.readout
         self.loss = LOSSES[task.loss]
-        self.layout = layout(self.cell, task.input_size, experiment.hidden, task.output_size)
-        self.precision = experiment.precision
+        sizes = (experiment.layers, experiment.directions)
+        self.layout = layout_of(experiment)
+        self.precision, self.kernel = experiment.precision, kernel
+        self.parts = parts(experiment.architecture)
+        #: Time steps at the end of a sequence that have an answer.
+        self.answered = task.answered(experiment.length)
+        self._stack_of = (self.cell, task.input_size, experiment.hidden, *sizes, experiment.precision, kernel)
+        self._make()
         if flat is None:
             flat = torch.from_numpy(_initial(experiment, self.layout).astype(self.precision))
-        self.flat = flat
-        self.parameters = self.layout.views(self.flat)
+        self._use(flat)
+
+    def _make(self) -> None:
+        self.chain = Chain([Stack(*self._stack_of) for _ in self.parts])
+
+    def _use(self, flat: Tensor) -> None:
+        self.flat, self._grad = flat, torch.empty_like(flat)
+        self.parameters, self._grads = self.layout.views(flat), self.layout.views(self._grad)
+        self.layer_weights, self._grad_rnn = self.split(self.parameters), self.split(self._grads)
+
+    def split(self, parameters: Mapping[str, Tensor]) -> ChainWeights:
+        """Parameters by name as weights by recurrent part, layer and direction."""
+        return [
+            stack.split({name.removeprefix(f"{part}."): view for name, view in parameters.items()})
+            for part, stack in zip(self.parts, self.chain.stacks, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickled views come back as copies, and code cannot be pickled.
+        views = ("parameters", "chain", "_grad", "_grads", "layer_weights", "_grad_rnn")
+        return {name: value for name, value in self.__dict__.items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.parameters = self.layout.views(self.flat)  # pickled views come back as copies
+        self._make()
+        self._use(self.flat)
 
-    @property
-    def weights(self) -> Weights:
-        """The recurrent layer's parameters by the names of `bptt.Weights`."""
-        return {
-            name.removeprefix("rnn.").removesuffix("_l0"): tensor
-            for name, tensor in self.parameters.items()
-            if name.startswith("rnn.")
-        }
+    def weights(self, layer: int = 0, direction: int = 0, part: int = 0) -> Weights:
+        """One layer's parameters in one direction, by the names of `bptt.Weights`."""
+        return self.layer_weights[part][layer][direction]
+
+    def reads(self, T: int) -> list[int]:
+        """How many of T steps each recurrent part reads: a decoder those that have an answer."""
+        return [T] if len(self.parts) == 1 else [T - self.answered, self.answered]
+
+    def forward(
+        self, inputs: Tensor, masks: Sequence[Tensor] = (), keep: frozenset[str] | None = None,
+        keep_last: frozenset[str] | None = None,
+    ) -> ChainPassage:  # fmt: skip
+        """Run over inputs (T, B, I); see `Stack.forward`."""
+        reads = self.reads(len(inputs))
+        return self.chain.forward(self.layer_weights, inputs, reads, masks, keep, keep_last)
+
+    def asked(self, passage: ChainPassage) -> Tensor:
+        """What the output layer reads: h of the last step (B, D*H), or of all with an answer, (A, B, D*H)."""
+        return passage.outputs()[-self.answered :] if self.readout == "every" else passage.last()
 
     def tensors(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a batch in the network's precision."""
@@ -130,58 +127,70 @@ class Network:
         targets = targets.astype(real if targets.dtype.kind == "f" else np.int64)
         return torch.from_numpy(batch.inputs.astype(real)), torch.from_numpy(targets)
 
-    @torch.no_grad()
-    def evaluate(
-        self, batch: Batch, see: Callable[[int, int, Step], None] | None = None
-    ) -> tuple[float, np.ndarray]:
-        """Loss and outputs, forward only, a part of the batch at a time so that memory stays bounded.
+    def evaluate(self, batch: Batch, traced: int = 0) -> Evaluation:
+        """Forward only, some sequences at a time, which bounds the memory; the first `traced` are traced."""
+        inputs, targets = self.tensors(batch)
+        B, every = inputs.shape[1], self.readout == "every"
+        last = frozenset({"h"}) if every else None
+        traces: list[list[list[Trace]]] = []
+        outputs = []
+        start = 0
+        while start < B:
+            stop = min(B, start + (traced if traced and not start else EVALUATE_ROWS))
+            keep = None if start < traced else frozenset[str]()
+            passage = self.forward(inputs[:, start:stop], keep=keep, keep_last=last)
+            if start < traced:
+                traces = passage.traces
+            outputs.append(self.read(self.asked(passage)))
+            start = stop
+        y = torch.cat(outputs, -2)  # along the batch
+        return Evaluation(self.loss(y, targets)[0], y.double().numpy(), traces)
 
-        `see` is shown every step on the way: the number of the part's first sequence, t from 0, the step.
+    def loss_and_gradient(
+        self, batch: Batch, masks: Sequence[Tensor] = (), truncation: tuple[int, int] | None = None,
+        limit: float | None = None, omega: float = 0.0,
+    ) -> Pass:  # fmt: skip
+        """Forward and backward by hand; `masks` are those of dropout, see `Stack.forward`.
+
+        With truncation (k1, k2) `grad` is that of `Passage.backward_truncated`, with a limit that of
+        `bptt.Trace.backward`, and `full` the gradient itself. `omega` times the regulariser of
+        `regularizer.omega` is added to the loss of which `grad` is the gradient, but not to `loss`.
         """
         inputs, targets = self.tensors(batch)
-        T, B, _ = inputs.shape
-        at_once = max(1, EVALUATE_NUMBERS // (T * len(self.weights["bias_hh"])))
-        parts = []
-        for start in range(0, B, at_once):
-            h, last = [], None
-            part = inputs[:, start : start + at_once]
-            for t, step in enumerate(run_forward(self.cell, self.weights, part)):
-                if see is not None:
-                    see(start, t, step)
-                last = step.state[0]
-                if self.readout == "every":
-                    h.append(last)
-            assert last is not None
-            parts.append(self.read(torch.stack(h) if h else last))
-        outputs = torch.cat(parts, -2)  # along the batch
-        return float(self.loss(outputs, targets)[0]), outputs.double().numpy()
-
-    @torch.no_grad()
-    def loss_and_gradient(self, batch: Batch) -> Pass:
-        """Forward and backward by hand."""
-        inputs, targets = self.tensors(batch)
-        weights = self.weights
-        steps = unroll(self.cell, weights, inputs)
-        every = self.readout == "every"
-        h = torch.stack([s.state[0] for s in steps]) if every else steps[-1].state[0]  # (..., H)
+        passage = self.forward(inputs, masks)
+        h = self.asked(passage)  # (..., D*H)
         y = self.read(h)  # (..., O)
         loss, grad_y = self.loss(y, targets)
-        direct = grad_y @ self.parameters["out.weight"]  # (..., H), the direct term dL/dh_t
-        grad_outputs: list[Tensor | None] = list(direct) if every else [None] * (len(steps) - 1) + [direct]
-        tape = backpropagate(self.cell, weights, inputs, steps, grad_outputs)
-
-        grad = torch.empty_like(self.flat)
-        views = self.layout.views(grad)
-        for name, gradient in tape.grad_weights.items():
-            views[f"rnn.{name}_l0"].copy_(gradient)
+        direct = grad_y @ self.parameters["out.weight"]  # (..., D*H)
         flat_y, flat_h = grad_y.reshape(-1, grad_y.shape[-1]), h.reshape(-1, h.shape[-1])
-        views["out.weight"].copy_(flat_y.T @ flat_h)
-        views["out.bias"].copy_(flat_y.sum(0))
-        return Pass(float(loss), grad, tape, y)
+        torch.mm(flat_y.T, flat_h, out=self._grads["out.weight"])
+        torch.sum(flat_y, 0, out=self._grads["out.bias"])
+        if truncation is None and limit is None:
+            tape = passage.backward(direct, self._grad_rnn)
+            penalty = self._add_omega(passage, omega) if omega else math.nan
+            return Pass(loss, self._grad.clone(), passage, tape, None, penalty, y)
+        passage.backward(direct, self._grad_rnn)
+        full = self._grad.clone()
+        if truncation is not None:
+            tape = passage.passages[0].backward_truncated(direct, self._grad_rnn[0], *truncation)
+        else:
+            tape = passage.backward(direct, self._grad_rnn, limit)
+        return Pass(loss, self._grad.clone(), passage, tape, full, math.nan, y)
+
+    def _add_omega(self, passage: ChainPassage, factor: float) -> float:
+        """Add `factor` times the regulariser's gradient; returns the regulariser."""
+        total = 0.0
+        for weights, grads, traces in zip(self.layer_weights, self._grad_rnn, passage.traces, strict=True):
+            for w, g, trace in zip(*map(flattened.from_iterable, (weights, grads, traces)), strict=True):
+                value, grad = regularizer.omega(self.cell, w["weight_hh"], trace)
+                g["weight_hh"].add_(grad.to(g["weight_hh"].dtype), alpha=factor)
+                total += value
+        return total
 
     def read(self, h: Tensor) -> Tensor:
-        """The output layer: (..., H) to (..., O)."""
-        return h @ self.parameters["out.weight"].T + self.parameters["out.bias"]
+        """The output layer: (..., D*H) to (..., O)."""
+        weight, bias = self.parameters["out.weight"], self.parameters["out.bias"]
+        return torch.nn.functional.linear(h, weight, bias)
 
 
 def _initial(experiment: Experiment, layout: Layout) -> np.ndarray:
@@ -189,28 +198,34 @@ def _initial(experiment: Experiment, layout: Layout) -> np.ndarray:
     cell, hidden = CELLS[experiment.cell], experiment.hidden
     scheme = INITIALIZATIONS[experiment.initialization]
     kinds = {
-        "rnn.weight_hh_l0": ("recurrent", cell.gates),
-        "rnn.weight_peephole_l0": ("peephole", cell.peepholes),
-        "rnn.weight_ih_l0": ("input", cell.gates),
-        "rnn.bias_ih_l0": ("bias", cell.gates),
-        "rnn.bias_hh_l0": ("bias", cell.gates),
-        "out.weight": ("output", ("",)),
-        "out.bias": ("output_bias", ("",)),
-    }
+        "weight_hh": ("recurrent", cell.gates), "weight_peephole": ("peephole", cell.peepholes),
+        "weight_ih": ("input", cell.gates), "bias_ih": ("bias", cell.gates), "bias_hh": ("bias", cell.gates),
+        "weight": ("output", ("",)), "bias": ("output_bias", ("",)),
+    }  # fmt: skip
     drawn: dict[str, np.ndarray] = {}
     for name, shape in layout.shapes.items():
-        kind, gates = kinds[name]
+        kind, gates = kinds[name.partition(".")[2].partition("_l")[0]]
         block = (hidden,) if kind == "peephole" else (shape[0] // len(gates), *shape[1:])
-        parts = []
+        blocks = []
         for gate in gates:
             # A stream for each block, known by its name: networks that differ in one thing share every other
             # number, the forget gates of two kinds of LSTM among them.
             rng = np.random.default_rng([_STREAM, experiment.seed, zlib.crc32(f"{name}.{gate}".encode())])
-            parts.append(scheme.block(rng, kind, block, hidden, experiment.gain))
-        drawn[name] = np.concatenate(parts).reshape(shape)
-    if experiment.forget_bias is not None and cell.forget_gate is not None:
-        start = cell.gates.index(cell.forget_gate) * hidden
-        rows = slice(start, start + hidden)
-        drawn["rnn.bias_ih_l0"][rows] = experiment.forget_bias
-        drawn["rnn.bias_hh_l0"][rows] = 0.0  # PyTorch adds two biases: one of them carries the number
+            blocks.append(scheme.block(rng, kind, block, hidden, experiment.gain))
+        drawn[name] = np.concatenate(blocks).reshape(shape)
+    for name in drawn:
+        kind = name.partition(".")[2].partition("_l")[0]
+        if kind not in ("bias_ih", "bias_hh"):
+            continue
+        biases: dict[str, np.ndarray | float] = {}
+        if scheme.memory_bias is not None:
+            # One stream for all gates of a layer, so that those that keep and write fit together.
+            rng = np.random.default_rng([_STREAM, experiment.seed, zlib.crc32(f"{name}.memory".encode())])
+            b = scheme.memory_bias(rng, hidden, experiment.steps_per_sequence())
+            biases |= {gate: sign * b for gate, sign in cell.memory_gates.items() if gate in cell.gates}
+        if experiment.forget_bias is not None and cell.forget_gate is not None:
+            biases[cell.forget_gate] = experiment.forget_bias
+        for gate, bias in biases.items():  # PyTorch adds two biases: one of them carries the number
+            start = cell.gates.index(gate) * hidden
+            drawn[name][start : start + hidden] = bias if kind == "bias_ih" else 0.0
     return np.concatenate([drawn[name].ravel() for name in layout.shapes])

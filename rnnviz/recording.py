@@ -25,19 +25,27 @@ class Chunk:
 
     Of each step:
     step: (n,) updates made before; loss: (n,) of the training batch; norm_before, norm_after: (n,) the clip
-    rule's measure of the gradient in its scope; threshold: (n,) NaN without clipping; learning_rate: (n,);
-    grad_norms: (n, 3) Euclidean norm of the gradient of each of GROUPS before clipping;
+    rule's measure of the gradient in its scope; threshold: (n,) the limit in force, NaN without one;
+    learning_rate: (n,);
+    grad_norms: (n, 3) Euclidean norm of the gradient of each of GROUPS before clipping, but for a rule that
+    acts inside the backward pass, whose work is done by then;
+    full_norm, full_cosine: (n,) with truncated backpropagation, or a clip rule inside the backward pass, the
+    norm of the gradient without that, and its cosine with the gradient that was used, before any other
+    clipping; otherwise NaN;
+    omega: (n,) with Pascanu's regulariser its value without its weight, see `regularizer.omega`; otherwise
+    NaN;
     update_norm: (n,) of the change of all parameters by the step's update, NaN where none was made;
     weight_norm: (n,) of all parameters before it;
-    grad_hidden: (n, T) Euclidean norm of dL/dh_t of one sequence's loss, averaged over the batch;
-    grad_cell_state: the same for c_t, (n, 0) for cells without a memory.
+    grad_hidden: (n, L, D, T) Euclidean norm of dL/dh_t of one sequence's loss, averaged over the batch, for
+    each layer and direction; grad_cell_state: the same for c_t, (n, L, D, 0) for cells without a memory; with
+    an encoder and a decoder the decoder's steps follow the encoder's.
 
     Of each look:
     validation_step, validation_loss, validation_accuracy: (m,), accuracy NaN where the task has none;
     saturated, dead: (m,) shares of gate values and of units, see `analysis.activity`;
-    spectrum: (m, K, 2) spectral radius and largest singular value of each gate's block of weight_hh and,
-    last, of the step Jacobian, see `analysis.spectrum`;
-    prediction: (m, P) outputs for the first validation sequence, (O,) or (T, O) in one row.
+    spectrum: (m, L, D, K, 2) spectral radius and largest singular value of each gate's block of weight_hh
+    and, last, of the step Jacobian, see `analysis.spectrum`; with a decoder, those of the encoder;
+    prediction: (m, P) outputs for the first validation sequence, (O,) or (A, O) in one row.
     """
 
     step: np.ndarray
@@ -47,6 +55,9 @@ class Chunk:
     threshold: np.ndarray
     learning_rate: np.ndarray
     grad_norms: np.ndarray
+    full_norm: np.ndarray
+    full_cosine: np.ndarray
+    omega: np.ndarray
     update_norm: np.ndarray
     weight_norm: np.ndarray
     grad_hidden: np.ndarray
@@ -75,10 +86,11 @@ class Recorder:
     def __init__(self, experiment: Experiment) -> None:
         cell, task = CELLS[experiment.cell], TASKS[experiment.task]
         self._dtype = np.dtype(experiment.precision)  # gradients are kept in the precision they were made in
-        self._T = experiment.steps_per_sequence()
-        self._T_cell = self._T if "c" in cell.states else 0
-        self._matrices = len(cell.gates) + 1
-        self._outputs = task.output_size * (self._T if task.readout == "every" else 1)
+        T, layers = experiment.steps_per_sequence(), (experiment.layers, experiment.directions)
+        self._hidden = (*layers, T)
+        self._cell = (*layers, T if "c" in cell.states else 0)
+        self._spectrum = (*layers, len(cell.gates) + 1, 2)
+        self._outputs = task.output_size * task.answered(experiment.length)
         self._steps: list[tuple[float, ...]] = []
         self._updates: dict[int, float] = {}  # by the row of the step
         self._grad_norms: list[Sequence[float]] = []
@@ -90,11 +102,24 @@ class Recorder:
 
     def step(
         self, *, step: int, loss: float, norm_before: float, norm_after: float, threshold: float,
-        learning_rate: float, weight_norm: float, grad_norms: Sequence[float], grad_hidden: np.ndarray,
-        grad_cell_state: np.ndarray | None,
+        learning_rate: float, weight_norm: float, grad_norms: Sequence[float], full_norm: float,
+        full_cosine: float, omega: float, grad_hidden: np.ndarray, grad_cell_state: np.ndarray | None,
     ) -> None:  # fmt: skip
-        """Record one training step; grad_norms is (3,), grad_hidden and grad_cell_state are (T,)."""
-        self._steps.append((step, loss, norm_before, norm_after, threshold, learning_rate, weight_norm))
+        """Record one training step; grad_norms is (3,), grad_hidden and grad_cell_state are (L, D, T)."""
+        self._steps.append(
+            (
+                step,
+                loss,
+                norm_before,
+                norm_after,
+                threshold,
+                learning_rate,
+                weight_norm,
+                full_norm,
+                full_cosine,
+                omega,
+            )
+        )
         self._grad_norms.append(grad_norms)
         self._grad_hidden.append(grad_hidden)
         if grad_cell_state is not None:
@@ -108,15 +133,15 @@ class Recorder:
         self, *, step: int, loss: float, accuracy: float | None, saturated: float, dead: float,
         spectrum: np.ndarray, prediction: np.ndarray,
     ) -> None:  # fmt: skip
-        """Record one look at the validation set; spectrum is (K, 2), prediction (P,)."""
+        """Record one look at the validation set; spectrum is (L, D, K, 2), prediction (P,)."""
         self._looks.append((step, loss, float("nan") if accuracy is None else accuracy, saturated, dead))
         self._spectra.append(spectrum)
         self._predictions.append(prediction)
 
     def chunk(self, next_step: int, clipped: int) -> Chunk:
         """Everything recorded, as arrays."""
-        steps = np.array(self._steps, dtype=np.float64).reshape(-1, 7).T
-        step, loss, norm_before, norm_after, threshold, learning_rate, weight_norm = steps
+        steps = np.array(self._steps, dtype=np.float64).reshape(-1, 10).T
+        step, loss, norm_before, norm_after, threshold, learning_rate, weight_norm, *rest = steps
         looks = np.array(self._looks, dtype=np.float64).reshape(-1, 5).T
         seen, validation_loss, validation_accuracy, saturated, dead = looks
         n, m = len(self._steps), len(self._looks)
@@ -125,20 +150,21 @@ class Recorder:
                 step=step.astype(np.int64), loss=loss, norm_before=norm_before, norm_after=norm_after,
                 threshold=threshold, learning_rate=learning_rate,
                 grad_norms=np.array(self._grad_norms, dtype=np.float64).reshape(n, len(GROUPS)),
+                full_norm=rest[0], full_cosine=rest[1], omega=rest[2],
                 update_norm=np.array([self._updates.get(row, np.nan) for row in range(n)]),
                 weight_norm=weight_norm,
-                grad_hidden=_rows(self._grad_hidden, n, self._T, self._dtype),
-                grad_cell_state=_rows(self._grad_cell, n, self._T_cell, self._dtype),
+                grad_hidden=_rows(self._grad_hidden, n, self._hidden, self._dtype),
+                grad_cell_state=_rows(self._grad_cell, n, self._cell, self._dtype),
                 validation_step=seen.astype(np.int64), validation_loss=validation_loss,
                 validation_accuracy=validation_accuracy, saturated=saturated, dead=dead,
-                spectrum=np.array(self._spectra, dtype=np.float64).reshape(m, self._matrices, 2),
-                prediction=_rows(self._predictions, m, self._outputs, self._dtype),
+                spectrum=np.array(self._spectra, dtype=np.float64).reshape(m, *self._spectrum),
+                prediction=_rows(self._predictions, m, (self._outputs,), self._dtype),
                 next_step=next_step, clipped=clipped,
             )  # fmt: skip
 
 
-def _rows(rows: list[np.ndarray], n: int, width: int, dtype: np.dtype) -> np.ndarray:
-    return np.array(rows, dtype=np.float64).reshape(n, width).astype(dtype)
+def _rows(rows: list[np.ndarray], n: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.array(rows, dtype=np.float64).reshape(n, *shape).astype(dtype)
 
 
 def concatenate(chunks: Sequence[Chunk]) -> Chunk:

@@ -11,27 +11,34 @@ validates at step 0, at regular steps and at step n.
 
 from __future__ import annotations
 
+import math
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .analysis.activity import Probe
+from .analysis.activity import PROBES, activity
 from .analysis.spectrum import spectrum
-from .clipping import CLIPPINGS
+from .clipping import CLIPPINGS, Memory, Scoped
 from .experiment import Experiment
-from .network import Network
+from .kernels import default_kernel
+from .network import Network, Pass
 from .optimizers import OPTIMIZERS
-from .recording import GROUPS, Chunk, Recorder
-from .tasks import TASKS
+from .recording import Chunk, Recorder
+from .tasks import TASKS, VALIDATION_SIZE
+from .tasks.task import DROPOUT_STREAM
+from .vectors import norm, squares, update
 
 CHUNK_SECONDS = 0.1
-VALIDATIONS = 50  # how often a run is validated, beside the start
+VALIDATIONS = 40  # how often a run is validated, beside the start
+FEWEST_VALIDATIONS = 10
 FEWEST_STEPS_BETWEEN = 10  # but not more often than this
 
 
@@ -49,6 +56,7 @@ class State:
     experiment: Experiment
     network: Network
     slots: dict[str, Tensor]  # the optimizer's memory, vectors like network.flat
+    clip_memory: Memory = field(default_factory=lambda: array("d"))  # of the clip rule now in force
     step: int = 0
     clipped: int = 0  # steps so far whose gradient was clipped
     validated: int = -1  # last step at which the validation set was seen
@@ -73,9 +81,13 @@ class State:
         self.values = self.experiment.at(self.step)
 
 
-def begin(experiment: Experiment, parameters: Tensor | None = None) -> State:
-    """The state before the first step, with these flat parameters instead of fresh ones if they are given."""
-    network = Network(experiment, parameters)
+def begin(experiment: Experiment, parameters: Tensor | None = None, kernel: str | None = None) -> State:
+    """The state before the first step, with these flat parameters instead of fresh ones if they are given.
+
+    `kernel` is what computes the run from here to its end, one of `stack.KERNELS`: by default compiled code
+    where there is some for this machine.
+    """
+    network = Network(experiment, parameters, kernel or default_kernel())
     slots = {name: torch.zeros_like(network.flat) for name in OPTIMIZERS[experiment.optimizer].slots}
     return State(experiment, network, slots, values=experiment.at(0))
 
@@ -113,9 +125,13 @@ def advance(state: State, seconds: float | None = None, steps: int | None = None
     return recorder.chunk(state.step, state.clipped)
 
 
-def validation_interval(steps: int) -> int:
-    """Steps between two validations of a run of that many steps."""
-    return max(FEWEST_STEPS_BETWEEN, steps // VALIDATIONS)
+def validation_interval(steps: int, batch: int) -> int:
+    """Steps between two validations of a run of that many steps with batches of that size.
+
+    Small batches are validated on less often, so that validation takes no more time than training.
+    """
+    as_many = min(VALIDATION_SIZE // batch, steps // FEWEST_VALIDATIONS)
+    return max(FEWEST_STEPS_BETWEEN, steps // VALIDATIONS, as_many)
 
 
 @contextmanager
@@ -139,58 +155,127 @@ def repeatable() -> Iterator[None]:
 
 
 def _step(state: State, recorder: Recorder) -> None:
-    """One update: batch, forward, backward, clip, optimizer, validation when due."""
+    """One update, and validation when it is due."""
+    _update(state, recorder)
+    experiment = state.experiment
+    due = state.step % validation_interval(experiment.steps, experiment.batch) == 0
+    if (due or state.step == experiment.steps) and state.diverged_at is None:
+        _validate(state, recorder)
+
+
+def _update(state: State, recorder: Recorder) -> None:
+    """Batch, forward, backward, clip, optimizer; where numbers end, the weights stay as they were."""
     experiment, network = state.experiment, state.network
-    state.values = experiment.at(state.step) if experiment.changes else state.values
+    _take_changes(state)
     clip, threshold, scope, learning_rate = (
         state.values[k] for k in ("clip", "clip_threshold", "clip_scope", "learning_rate")
     )
     batch = TASKS[experiment.task].training_batch(
         experiment.seed, state.step, experiment.length, experiment.batch, experiment.train_size
     )
-    result = network.loss_and_gradient(batch)
-    groups = network.layout.groups()
-    grad_norms = [_norm(result.grad[groups[name]]) for name in GROUPS]  # of the gradient as it came
     rule = CLIPPINGS[clip]
-    scoped = result.grad[: network.layout.scopes[scope]]
-    measured = rule.measure(scoped)
-    clipped = rule.uses_threshold and measured > threshold
-    if clipped:
-        rule.apply(scoped, threshold, measured)
+    limit = threshold if rule.inside else None
+    masks = _dropout(experiment, state.step)
+    result = network.loss_and_gradient(batch, masks, experiment.truncation, limit, experiment.omega)
+    full_norm, full_cosine = _against(result.full, result.grad)
+    kernel = network.kernel
+    square = squares(kernel, result.grad, network.layout.borders)  # of each of GROUPS, as it came
+    done = rule.apply(_scoped(network, result, scope), threshold, state.clip_memory)
     recorder.step(
         step=state.step,
         loss=result.loss,
-        norm_before=measured,
-        norm_after=rule.measure(scoped) if clipped else measured,
-        threshold=threshold if rule.uses_threshold else float("nan"),
+        norm_before=done.before,
+        norm_after=done.after,
+        threshold=done.limit,
         learning_rate=learning_rate,
-        weight_norm=_norm(network.flat),
-        grad_norms=grad_norms,
+        weight_norm=norm(kernel, network.flat),
+        grad_norms=[math.sqrt(one) for one in square],
+        full_norm=full_norm,
+        full_cosine=full_cosine,
+        omega=result.omega,
         # The task's loss is a batch mean; one sequence's gradient is B times its share.
-        grad_hidden=_norms(result.tape.grad_hidden) * experiment.batch,
-        grad_cell_state=(
-            None
-            if result.tape.grad_cell_state is None
-            else _norms(result.tape.grad_cell_state) * experiment.batch
-        ),
+        grad_hidden=result.tape.grad_norms("h") * experiment.batch,
+        grad_cell_state=result.tape.grad_norms("c") * experiment.batch
+        if "c" in network.cell.states
+        else None,
     )
     state.train_loss = result.loss
-    state.clipped += int(clipped)
-    if _diverged(state, "loss", np.isfinite(result.loss)):
+    state.clipped += int(done.clipped)
+    if _diverged(state, "loss", math.isfinite(result.loss)):
         return
-    if _diverged(state, "gradient", bool(torch.isfinite(result.grad).all()) and np.isfinite(measured)):
+    # A rule inside the backward pass measures what is not used as well.
+    measured = done.after if rule.inside else done.before
+    if _diverged(state, "gradient", _finite(sum(square), result.grad) and math.isfinite(measured)):
         return
     before = network.flat.clone()
-    OPTIMIZERS[experiment.optimizer].update(
-        network.flat, result.grad, state.slots, learning_rate, state.step + 1
-    )
-    if _diverged(state, "weights", bool(torch.isfinite(network.flat).all())):
+    optimizer = OPTIMIZERS[experiment.optimizer]
+    moved = update(kernel, optimizer, network.flat, result.grad, state.slots, learning_rate, state.step + 1)
+    if _diverged(state, "weights", _finite(moved, network.flat)):
         network.flat.copy_(before)  # the last weights that were numbers
         return
-    recorder.update(_norm(network.flat.double() - before))
+    recorder.update(math.sqrt(moved))
     state.step += 1
-    if state.step % validation_interval(experiment.steps) == 0 or state.step == experiment.steps:
-        _validate(state, recorder)
+
+
+def _scoped(network: Network, result: Pass, scope: str) -> Scoped:
+    """What a clip rule sees of a gradient."""
+    end = network.layout.scopes[scope]
+    grad = result.grad[:end]
+    return Scoped(
+        grad=grad,
+        norm=norm(network.kernel, grad),
+        views=lambda: _in_scope(network, result.grad, scope),
+        measure=partial(norm, network.kernel),
+        unclipped=math.nan if result.full is None else norm(network.kernel, result.full[:end]),
+    )
+
+
+def _against(full: Tensor | None, grad: Tensor) -> tuple[float, float]:
+    """Norm of the gradient itself, and its cosine with the one used; NaN where they are the same."""
+    if full is None:
+        return math.nan, math.nan
+    whole, used = full.double(), grad.double()
+    norm, length = float(whole.norm()), float(used.norm())
+    return norm, float(whole @ used) / (norm * length) if norm and length else math.nan
+
+
+def _take_changes(state: State) -> None:
+    """Put the changes of this step in force."""
+    experiment = state.experiment
+    if not experiment.changes:
+        return
+    before, state.values = experiment.at(state.step - 1), experiment.at(state.step)
+    if any(before[name] != state.values[name] for name in ("clip", "clip_scope")):
+        state.clip_memory = array("d")  # what another rule remembers, or of other parameters, is no measure
+
+
+def _in_scope(network: Network, grad: Tensor, scope: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Gradient and weights of each parameter in a clip scope, as views by name."""
+    layout, found, start = network.layout, {}, 0
+    for name, view in layout.views(grad).items():
+        if start < layout.scopes[scope]:
+            found[name] = view, network.parameters[name]
+        start += view.numel()
+    return found
+
+
+def _finite(squares: float, vector: Tensor) -> bool:
+    """Whether a vector is finite; squares whose sum is finite, as it nearly always is, say so at once."""
+    return math.isfinite(squares) or bool(torch.isfinite(vector).all())
+
+
+def _dropout(experiment: Experiment, step: int) -> list[Tensor]:
+    """What the outputs of each layer but the last are multiplied with, (T, B, D*H): 0, or 1 / (1 - p).
+
+    Like the data a pure function of seed and step, so that a run resumes exactly.
+    """
+    if not experiment.dropout:
+        return []
+    keep = 1.0 - experiment.dropout
+    shape = (experiment.steps_per_sequence(), experiment.batch, experiment.directions * experiment.hidden)
+    rng = np.random.default_rng([experiment.seed, DROPOUT_STREAM, step])
+    masks = (rng.random(shape) < keep for _ in range(experiment.layers - 1))
+    return [torch.from_numpy((mask / keep).astype(experiment.precision)) for mask in masks]
 
 
 def _diverged(state: State, what: str, finite: bool) -> bool:
@@ -202,31 +287,19 @@ def _diverged(state: State, what: str, finite: bool) -> bool:
 
 
 def _validate(state: State, recorder: Recorder) -> None:
-    task = TASKS[state.experiment.task]
-    network = state.network
+    task, network = TASKS[state.experiment.task], state.network
     batch = task.validation_batch(state.experiment.length)
-    probe = Probe(network.cell, state.experiment.steps_per_sequence())
-    loss, outputs = network.evaluate(batch, probe.see)
-    accuracy = task.accuracy(outputs, batch)
-    state.validated, state.validation_loss, state.validation_accuracy = state.step, loss, accuracy
+    seen = network.evaluate(batch, PROBES)
+    accuracy = task.accuracy(seen.outputs, batch)
+    state.validated, state.validation_loss, state.validation_accuracy = state.step, seen.loss, accuracy
+    saturated, dead = activity(network.cell, [traces for part in seen.traces for traces in part])
     recorder.look(
-        step=state.step, loss=loss, accuracy=accuracy, saturated=probe.saturated(), dead=probe.dead(),
-        spectrum=spectrum(network.cell, network.weights, probe.jacobian_steps),
-        prediction=outputs[..., 0, :].ravel(),
+        step=state.step, loss=seen.loss, accuracy=accuracy, saturated=saturated, dead=dead,
+        spectrum=np.array([
+            [spectrum(network.cell, network.weights(k, d), trace) for d, trace in enumerate(traces)]
+            for k, traces in enumerate(seen.traces[0])
+        ]),
+        prediction=seen.outputs[..., 0, :].ravel(),
     )  # fmt: skip
-    if state.solved_at is None and task.solved.met(loss, accuracy):
+    if state.solved_at is None and task.solved.met(seen.loss, accuracy):
         state.solved_at = state.step
-
-
-def _norm(vector: Tensor) -> float:
-    """Euclidean, summed in float64: squares of small or large float32 numbers leave its range."""
-    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
-
-
-def _norms(grad: Tensor) -> np.ndarray:
-    """(1, 1, T, B, H) to (T,): the Euclidean norm over the units, averaged over the batch.
-
-    In float64, because squares of small float32 numbers are zero long before the numbers are.
-    """
-    norms: np.ndarray = grad[0, 0].double().norm(dim=-1).mean(-1).numpy()
-    return norms

@@ -40,14 +40,35 @@ def difference(twin: Experiment, first: Experiment) -> dict[str, Any]:
     return {name: getattr(twin, name) for name in differing((first, twin))}
 
 
+#: How a number of something is said: 0, 1 and more of them.
+_COUNTED: dict[str, tuple[str, str, str]] = {
+    "layers": ("0 layers", "1 layer", "{} layers"),
+    "hidden": ("0 hidden units", "1 hidden unit", "{} hidden units"),
+    "train_size": ("all training sequences", "1 training sequence", "{} training sequences"),
+    "truncate": ("not truncated", "truncated after 1 step", "truncated after {} steps"),
+    "truncate_every": (
+        "truncated every so many steps",
+        "truncated at every step",
+        "truncated every {} steps",
+    ),
+}
+
+
 def said(experiment: Experiment, name: str) -> str:
-    """A setting in words: "forget bias 4", "LSTM"."""
+    """A setting in words: "forget bias 4", "LSTM", "2 layers"."""
+    if name == "truncate_every" and experiment.truncation:
+        return said_of(
+            name, experiment.truncation[0]
+        )  # 0 stands for as many steps as one way back goes through
     return said_of(name, getattr(experiment, name))
 
 
 def said_of(name: str, value: Any) -> str:
     """The same of a value."""
     shown = knob(name)
+    if name in _COUNTED:
+        none, one, many = _COUNTED[name]
+        return {0: none, 1: one}.get(value, many.format(value))
     if shown.options is not None:
         option = shown.options[value]
         return f"{shown.label}: {option}" if name in ("clip", "clip_scope", "until") else option
@@ -101,6 +122,10 @@ def _others(first: Experiment, name: str) -> list[Any]:
         return [4.0, 0.0, 1.0, 2.0]
     if name == "train_size":
         return [100, 20, 500, 0]
+    if name == "truncate":
+        return [10, 5, 20, 0]
+    if name == "truncate_every":
+        return [max(1, first.truncate // 2), 1]
     if name == "seed":
         return [(value + k) % 2**32 for k in (1, 2, 3)]
     if isinstance(value, int):

@@ -8,20 +8,21 @@ Jacobian ds_{t+1}/ds_t, s being all states joined: (h, c) for an LSTM.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..bptt import Weights, cell_weights
-from ..cells import Cell, Step
+from ..bptt import TorchOps, Trace, Weights, peepholes
+from ..cells import Cell
 
 MOST_STATE = 256  # largest number of joined states whose spectrum is taken in passing; others cost too much
 MOST_TIMES = 8  # time steps at which the Jacobian is taken
 STEPS_PER_TIME = 4  # short sequences get fewer, so that the cost keeps its share of training
-JACOBIAN_ROWS = 512  # rows of all those Jacobians together: large states get fewer time steps
+JACOBIAN_ROWS = 256  # rows of all those Jacobians together: large states get fewer time steps
 SQUARINGS = 14
 
 
@@ -38,38 +39,58 @@ def jacobian_times(T: int, size: int) -> frozenset[int]:
 
 
 @torch.no_grad()
-def spectrum(cell: Cell, weights: Weights, steps: Sequence[Step]) -> np.ndarray:
-    """(K, 2): spectral radius and largest singular value, float64.
+def spectrum(cell: Cell, weights: Weights, trace: Trace) -> np.ndarray:
+    """(K, 2): spectral radius and largest singular value, float64, of one layer in one direction.
 
     Rows are each gate's block of weight_hh, in the order of `cell.gates`, and last the step Jacobian: the
-    geometric mean over `steps`, each of one sequence (1, H). All NaN when there are more than MOST_STATE
-    states; the last row is NaN without steps.
+    geometric mean over some time steps of the first sequence of `trace`. All NaN when there are more than
+    MOST_STATE states; the last row is NaN for sequences too short to have such steps.
     """
     W = weights["weight_hh"]  # (G*H, H)
     H, K = W.shape[1], len(cell.gates) + 1
     result = np.full((K, 2), np.nan)
     if H * len(cell.states) > MOST_STATE:
         return result
-    result[:-1] = stretch(W.reshape(-1, H, H))
-    if steps:
-        measured = stretch(step_jacobians(cell, weights, steps))  # (N, 2)
+    matrices = [W.reshape(-1, H, H)]
+    T = len(trace.inputs)
+    read = sorted(jacobian_times(T, H * len(cell.states)))  # in the order of reading
+    times = [T - 1 - t if trace.reverse else t for t in read]
+    if times:
+        matrices.append(step_jacobians(cell, weights, trace, times))  # (N, S, S)
+    one_size = len({matrix.shape[1:] for matrix in matrices}) == 1
+    measured = [stretch(torch.cat(matrices))] if one_size else [stretch(matrix) for matrix in matrices]
+    joined = np.concatenate(measured)  # (K - 1 + N, 2)
+    result[:-1] = joined[: K - 1]
+    if times:
         with np.errstate(divide="ignore"):  # a step that lets nothing pass makes the mean zero
-            result[-1] = np.exp(np.log(measured).mean(0))
+            result[-1] = np.exp(np.log(joined[K - 1 :]).mean(0))
     return result
 
 
 @torch.no_grad()
-def step_jacobians(cell: Cell, weights: Weights, steps: Sequence[Step]) -> Tensor:
-    """ds_t/ds_{t-1} at each of N steps of one sequence: (N, S, S), S = H times the number of states.
+def step_jacobians(cell: Cell, weights: Weights, trace: Trace, times: Sequence[int]) -> Tensor:
+    """ds/ds_before at N steps of a trace's first sequence: (N, S, S), S = H times the number of states.
 
-    One backward step for every row of the Jacobian, all of them as one batch.
+    The steps are counted from 0 in the order of the sequence. One backward step for every row of the
+    Jacobian, all of them as one batch.
     """
     H, states = weights["weight_hh"].shape[1], len(cell.states)
-    N, S = len(steps), H * states
-    many = Step(*(_rows([step[k] for step in steps], S) for k in range(len(Step._fields))))
+    N, S = len(times), H * states
+
+    def rows(values: Mapping[str, Tensor]) -> SimpleNamespace:
+        """The first sequence at each of the steps, S times: (N*S, H) each."""
+        return SimpleNamespace(**{k: v[list(times), 0].repeat_interleave(S, 0) for k, v in values.items()})
+
+    before = rows({name: trace.before(name) for name in cell.states})
     unit = torch.eye(S, dtype=weights["weight_hh"].dtype).repeat(N, 1)  # (N*S, S)
-    gradient, _ = cell.backward(torch, cell_weights(cell, weights), many, unit.chunk(states, -1))
-    return torch.cat(gradient.before, -1).view(N, S, S)
+    grad = SimpleNamespace(**dict(zip(cell.states, unit.chunk(states, -1), strict=True)))
+    step = cell.backward(
+        TorchOps(cell, weights), rows(trace.values), before, grad, peepholes(cell, weights)
+    )  # fmt: skip
+    jacobians = torch.cat([step.before[name] for name in cell.states], -1).view(N, S, S)
+    # Where the states are no numbers there is no Jacobian; a ReLU's slope would be 0 there.
+    known = torch.stack([v[list(times), 0].isfinite().all(-1) for v in trace.values.values()]).all(0)  # (N,)
+    return torch.where(known[:, None, None], jacobians, torch.nan)
 
 
 def stretch(matrices: Tensor) -> np.ndarray:
@@ -92,9 +113,10 @@ def stretch(matrices: Tensor) -> np.ndarray:
 def _radius(A: Tensor) -> Tensor:
     """(N, n, n) to (N,). Powers are scaled to norm 1 on the way, their logarithms kept apart."""
     log_norm = torch.zeros(len(A), dtype=torch.float64)
-    for _ in range(SQUARINGS):
+    for _ in range(SQUARINGS // 2):  # two at a time, which leaves the range of numbers no sooner
         A, norm = _scaled(A)
-        log_norm = 2.0 * (log_norm + norm.log())
+        log_norm = 4.0 * (log_norm + norm.log())
+        A = A @ A
         A = A @ A
     return ((log_norm + _scaled(A)[1].log()) / 2.0**SQUARINGS).exp()
 
@@ -104,8 +126,3 @@ def _scaled(A: Tensor) -> tuple[Tensor, Tensor]:
     norm = torch.linalg.matrix_norm(A, dtype=torch.float64)  # Frobenius
     divisor = torch.where(norm == 0, 1.0, norm).to(A.dtype)
     return A / divisor[:, None, None], norm
-
-
-def _rows(parts: Sequence[tuple[Tensor, ...]], S: int) -> tuple[Tensor, ...]:
-    """Each part of N steps, (1, H), S times: (N*S, H)."""
-    return tuple(torch.cat(one).repeat_interleave(S, 0) for one in zip(*parts, strict=True))

@@ -1,6 +1,6 @@
 """Recurrent cells: equations, forward and hand-derived backward, one file for each family."""
 
-from .cell import Cell, CellWeights, Step, StepGradient
+from .cell import Cell, Ops, Product, StepGradient
 from .gru import GRU, GRUChung
 from .lstm import LSTM, LSTMCoupled, LSTMPeephole
 from .plain import Linear, Relu, Sigmoid, Tanh
@@ -20,4 +20,4 @@ CELLS: dict[str, Cell] = {
     )
 }
 
-__all__ = ["CELLS", "Cell", "CellWeights", "Step", "StepGradient"]
+__all__ = ["CELLS", "Cell", "Ops", "Product", "StepGradient"]

@@ -8,13 +8,14 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from types import MappingProxyType, SimpleNamespace
+from typing import final
 
-from .cell import Array, Arrays, Cell, CellWeights, OneProductCell, Step, StepGradient, blocks, join
+from .cell import Array, Cell, Ops, Product, StepGradient
 
 
 @final
-class GRU(OneProductCell):
+class GRU(Cell):
     name = "gru"
     label = "GRU"
     family = "gru"
@@ -22,7 +23,10 @@ class GRU(OneProductCell):
     source = "Cho et al. 2014, in PyTorch's form: the reset gate acts after the recurrent product"
     gates = ("r", "z", "n")
     activations = ("sigmoid", "sigmoid", "tanh")
-    products = (("r", "z", "n"),)
+    products = (Product("h", ("r", "z", "n")),)
+    memory_gates = MappingProxyType({"z": 1})
+    apart = ("n",)
+    saved = ("a_hn",)
     equations = (
         r"r_t = \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr})",
         r"z_t = \sigma(W_{iz} x_t + b_{iz} + W_{hz} h_{t-1} + b_{hz})",
@@ -32,27 +36,31 @@ class GRU(OneProductCell):
     torch_module = ("GRU", {})
     color = "#15803d"
 
-    def pointwise(
-        self, ops: Any, a_x: Arrays, a_h: Arrays, before: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        (h_before,) = before
-        r = ops.sigmoid(a_x[0] + a_h[0])
-        z = ops.sigmoid(a_x[1] + a_h[1])
-        a_hn = a_h[2]
-        n = ops.tanh(a_x[2] + r * a_hn)
-        return ((1.0 - z) * n + z * h_before,), (r, z, n), (a_hn,)
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        a_r, a_z, a_hn = ops.product(0, before.h)
+        r, z = ops.sigmoid(a_r), ops.sigmoid(a_z)
+        n = ops.tanh(ops.input("n") + r * a_hn)
+        return {"h": (1.0 - z) * n + z * before.h, "r": r, "z": z, "n": n, "a_hn": a_hn}
 
-    def pointwise_backward(
-        self, step: Step, grad: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays, Arrays, Arrays]:
-        (r, z, n), (a_hn,), (h_before,) = step.gates, step.saved, step.before
-        (grad_h,) = grad
-        grad_a_n = grad_h * (1.0 - z) * (1.0 - n * n)
-        grad_a_r = grad_a_n * a_hn * r * (1.0 - r)
-        grad_a_z = grad_h * (h_before - n) * z * (1.0 - z)
-        grad_a_x = (grad_a_r, grad_a_z, grad_a_n)
-        grad_a_h = (grad_a_r, grad_a_z, grad_a_n * r)
-        return grad_a_x, grad_a_h, (grad_h * z,), (), grad
+    def backward(
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        r, z, n = now.r, now.z, now.n
+        grad_a_n = grad.h * (1.0 - z) * (1.0 - n * n)
+        grad_a_r = grad_a_n * now.a_hn * r * (1.0 - r)
+        grad_a_z = grad.h * (before.h - n) * z * (1.0 - z)
+        grad_a_hn = grad_a_n * r
+        return StepGradient(
+            total={"h": grad.h},
+            before={"h": ops.product_backward(0, (grad_a_r, grad_a_z, grad_a_hn)) + grad.h * z},
+            a={"r": grad_a_r, "z": grad_a_z, "n": grad_a_n},
+            apart={"n": grad_a_hn},
+        )
 
 
 @final
@@ -64,7 +72,9 @@ class GRUChung(Cell):
     source = "Chung et al., Empirical evaluation of gated recurrent neural networks, 2014"
     gates = ("r", "z", "n")
     activations = ("sigmoid", "sigmoid", "tanh")
-    products = (("r", "z"), ("n",))
+    products = (Product("h", ("r", "z")), Product("rh", ("n",)))
+    memory_gates = MappingProxyType({"z": -1})
+    saved = ("rh",)
     equations = (
         r"r_t = \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr})",
         r"z_t = \sigma(W_{iz} x_t + b_{iz} + W_{hz} h_{t-1} + b_{hz})",
@@ -73,44 +83,30 @@ class GRUChung(Cell):
     )
     color = "#4d9e2f"
 
-    # Elementwise, before and after the second product.
-    def reset(self, ops: Any, a_r: Array, a_z: Array, h_before: Array) -> tuple[Array, Array, Array]:
-        r = ops.sigmoid(a_r)
-        return r, ops.sigmoid(a_z), r * h_before
-
-    def write(self, ops: Any, a_n: Array, z: Array, h_before: Array) -> tuple[Array, Array]:
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        a_r, a_z = ops.product(0, before.h)
+        r, z = ops.sigmoid(a_r), ops.sigmoid(a_z)
+        rh = r * before.h
+        (a_n,) = ops.product(1, rh)
         n = ops.tanh(a_n)
-        return n, (1.0 - z) * h_before + z * n
-
-    def write_backward(
-        self, grad_h: Array, z: Array, n: Array, h_before: Array
-    ) -> tuple[Array, Array, Array]:
-        """Gradients of a_n, a_z and, through the kept part, h_{t-1}."""
-        return grad_h * z * (1.0 - n * n), grad_h * (n - h_before) * z * (1.0 - z), grad_h * (1.0 - z)
-
-    def reset_backward(self, grad_rh: Array, r: Array, h_before: Array) -> tuple[Array, Array]:
-        """Gradients of a_r and, through r * h, of h_{t-1}."""
-        return grad_rh * h_before * r * (1.0 - r), grad_rh * r
-
-    def forward(self, ops: Any, weights: CellWeights, a_x: Array, before: Arrays) -> Step:
-        (h,) = before
-        hidden = h.shape[-1]
-        a_xr, a_xz, a_xn = blocks(a_x, 3)
-        W, b = weights.weight_hh, weights.bias_hh
-        a_hr, a_hz = blocks(h @ W[: 2 * hidden].T + b[: 2 * hidden], 2)
-        r, z, rh = self.reset(ops, a_xr + a_hr, a_xz + a_hz, h)
-        a_hn = rh @ W[2 * hidden :].T + b[2 * hidden :]  # (B, H)
-        n, h_after = self.write(ops, a_xn + a_hn, z, h)
-        return Step(before, (h_after,), (r, z, n), (), (h, rh))
+        return {"h": (1.0 - z) * before.h + z * n, "r": r, "z": z, "n": n, "rh": rh}
 
     def backward(
-        self, ops: Any, weights: CellWeights, step: Step, grad: Arrays
-    ) -> tuple[StepGradient, Arrays]:
-        (r, z, n), (h,) = step.gates, step.before
-        hidden = h.shape[-1]
-        W = weights.weight_hh
-        grad_a_n, grad_a_z, kept = self.write_backward(grad[0], z, n, h)
-        grad_a_r, through_rh = self.reset_backward(grad_a_n @ W[2 * hidden :], r, h)
-        grad_a = join(ops, (grad_a_r, grad_a_z, grad_a_n))
-        grad_h = kept + through_rh + grad_a[:, : 2 * hidden] @ W[: 2 * hidden]
-        return StepGradient((grad_h,), grad_a, grad_a, ()), grad
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        r, z, n = now.r, now.z, now.n
+        grad_a_n = grad.h * z * (1.0 - n * n)
+        grad_a_z = grad.h * (n - before.h) * z * (1.0 - z)
+        grad_rh = ops.product_backward(1, (grad_a_n,))
+        grad_a_r = grad_rh * before.h * r * (1.0 - r)
+        kept = grad.h * (1.0 - z) + grad_rh * r
+        return StepGradient(
+            total={"h": grad.h},
+            before={"h": ops.product_backward(0, (grad_a_r, grad_a_z)) + kept},
+            a={"r": grad_a_r, "z": grad_a_z, "n": grad_a_n},
+        )

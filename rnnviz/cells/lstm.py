@@ -1,20 +1,24 @@
 """The LSTM family: an additive memory c_t behind gates.
 
-In the backward pass grad = (dL/dh_t, dL/dc_t as far as it comes from c_{t+1}); grad_c is the total
-derivative dL/dc_t, which adds the path through h_t. sigma' = s (1 - s), tanh' = 1 - g^2.
+In the backward pass grad.c is dL/dc_t as far as it comes from c_{t+1}; grad_c is the total derivative, which
+adds the path through h_t. sigma' = s (1 - s), tanh' = 1 - g^2.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, final
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
+from typing import ClassVar, Literal, final
 
-from .cell import Arrays, OneProductCell, Step
+from .cell import Array, Cell, Ops, Product, StepGradient
 
 
-class _LSTM(OneProductCell):
+class _LSTM(Cell):
     family: ClassVar[Literal["plain", "lstm", "gru"]] = "lstm"
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     forget_gate: ClassVar[str | None] = "f"
+    memory_gates: ClassVar[Mapping[str, int]] = MappingProxyType({"f": 1, "i": -1})
+    saved: ClassVar[tuple[str, ...]] = ("tanh_c",)
 
 
 @final
@@ -25,7 +29,7 @@ class LSTM(_LSTM):
     source = "Hochreiter & Schmidhuber 1997; forget gate: Gers, Schmidhuber & Cummins 2000"
     gates = ("i", "f", "g", "o")
     activations = ("sigmoid", "sigmoid", "tanh", "sigmoid")
-    products = (("i", "f", "g", "o"),)
+    products = (Product("h", ("i", "f", "g", "o")),)
     equations = (
         r"i_t = \sigma(W_{ii} x_t + b_{ii} + W_{hi} h_{t-1} + b_{hi})",
         r"f_t = \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1} + b_{hf})",
@@ -37,31 +41,33 @@ class LSTM(_LSTM):
     torch_module = ("LSTM", {})
     color = "#2f6bd0"
 
-    def pointwise(
-        self, ops: Any, a_x: Arrays, a_h: Arrays, before: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        _, c_before = before
-        i = ops.sigmoid(a_x[0] + a_h[0])
-        f = ops.sigmoid(a_x[1] + a_h[1])
-        g = ops.tanh(a_x[2] + a_h[2])
-        o = ops.sigmoid(a_x[3] + a_h[3])
-        c = f * c_before + i * g
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        a_i, a_f, a_g, a_o = ops.product(0, before.h)
+        i, f, o = ops.sigmoid(a_i), ops.sigmoid(a_f), ops.sigmoid(a_o)
+        g = ops.tanh(a_g)
+        c = f * before.c + i * g
         tanh_c = ops.tanh(c)
-        return (o * tanh_c, c), (i, f, g, o), (tanh_c,)
+        return {"h": o * tanh_c, "c": c, "i": i, "f": f, "g": g, "o": o, "tanh_c": tanh_c}
 
-    def pointwise_backward(
-        self, step: Step, grad: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays, Arrays, Arrays]:
-        (i, f, g, o), (tanh_c,), (_, c_before) = step.gates, step.saved, step.before
-        grad_h, grad_c = grad
-        grad_c = grad_c + grad_h * o * (1.0 - tanh_c * tanh_c)
-        grad_a = (
-            grad_c * g * i * (1.0 - i),
-            grad_c * c_before * f * (1.0 - f),
-            grad_c * i * (1.0 - g * g),
-            grad_h * tanh_c * o * (1.0 - o),
+    def backward(
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        i, f, g, o, tanh_c = now.i, now.f, now.g, now.o, now.tanh_c
+        grad_c = grad.c + grad.h * o * (1.0 - tanh_c * tanh_c)
+        grad_a_i = grad_c * g * i * (1.0 - i)
+        grad_a_f = grad_c * before.c * f * (1.0 - f)
+        grad_a_g = grad_c * i * (1.0 - g * g)
+        grad_a_o = grad.h * tanh_c * o * (1.0 - o)
+        return StepGradient(
+            total={"h": grad.h, "c": grad_c},
+            before={"h": ops.product_backward(0, (grad_a_i, grad_a_f, grad_a_g, grad_a_o)), "c": grad_c * f},
+            a={"i": grad_a_i, "f": grad_a_f, "g": grad_a_g, "o": grad_a_o},
         )
-        return grad_a, grad_a, (None, grad_c * f), (), (grad_h, grad_c)
 
 
 @final
@@ -72,8 +78,8 @@ class LSTMPeephole(_LSTM):
     source = "Gers & Schmidhuber, Recurrent nets that time and count, 2000"
     gates = ("i", "f", "g", "o")
     activations = ("sigmoid", "sigmoid", "tanh", "sigmoid")
-    products = (("i", "f", "g", "o"),)
-    peepholes = ("i", "f", "o")
+    products = (Product("h", ("i", "f", "g", "o")),)
+    peepholes = MappingProxyType({"i": "before", "f": "before", "o": "now"})
     equations = (
         r"i_t = \sigma(W_{ii} x_t + b_{ii} + W_{hi} h_{t-1} + b_{hi} + p_i \odot c_{t-1})",
         r"f_t = \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1} + b_{hf} + p_f \odot c_{t-1})",
@@ -84,34 +90,40 @@ class LSTMPeephole(_LSTM):
     )
     color = "#648ade"
 
-    def pointwise(
-        self, ops: Any, a_x: Arrays, a_h: Arrays, before: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        _, c_before = before
-        p_i, p_f, p_o = peephole
-        i = ops.sigmoid(a_x[0] + a_h[0] + p_i * c_before)
-        f = ops.sigmoid(a_x[1] + a_h[1] + p_f * c_before)
-        g = ops.tanh(a_x[2] + a_h[2])
-        c = f * c_before + i * g
-        o = ops.sigmoid(a_x[3] + a_h[3] + p_o * c)
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        a_i, a_f, a_g, a_o = ops.product(0, before.h)
+        i = ops.sigmoid(a_i + p.i * before.c)
+        f = ops.sigmoid(a_f + p.f * before.c)
+        g = ops.tanh(a_g)
+        c = f * before.c + i * g
+        o = ops.sigmoid(a_o + p.o * c)
         tanh_c = ops.tanh(c)
-        return (o * tanh_c, c), (i, f, g, o), (tanh_c,)
+        return {"h": o * tanh_c, "c": c, "i": i, "f": f, "g": g, "o": o, "tanh_c": tanh_c}
 
-    def pointwise_backward(
-        self, step: Step, grad: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays, Arrays, Arrays]:
-        (i, f, g, o), (tanh_c,), (_, c_before), (_, c) = step.gates, step.saved, step.before, step.state
-        p_i, p_f, p_o = peephole
-        grad_h, grad_c = grad
-        grad_a_o = grad_h * tanh_c * o * (1.0 - o)
-        grad_c = grad_c + grad_h * o * (1.0 - tanh_c * tanh_c) + grad_a_o * p_o
+    def backward(
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        i, f, g, o, tanh_c = now.i, now.f, now.g, now.o, now.tanh_c
+        grad_a_o = grad.h * tanh_c * o * (1.0 - o)
+        grad_c = grad.c + grad.h * o * (1.0 - tanh_c * tanh_c) + grad_a_o * p.o
         grad_a_i = grad_c * g * i * (1.0 - i)
-        grad_a_f = grad_c * c_before * f * (1.0 - f)
+        grad_a_f = grad_c * before.c * f * (1.0 - f)
         grad_a_g = grad_c * i * (1.0 - g * g)
-        grad_a = (grad_a_i, grad_a_f, grad_a_g, grad_a_o)
-        grad_c_before = grad_c * f + grad_a_i * p_i + grad_a_f * p_f
-        grad_peephole = (grad_a_i * c_before, grad_a_f * c_before, grad_a_o * c)
-        return grad_a, grad_a, (None, grad_c_before), grad_peephole, (grad_h, grad_c)
+        grad_c_before = grad_c * f + grad_a_i * p.i + grad_a_f * p.f
+        return StepGradient(
+            total={"h": grad.h, "c": grad_c},
+            before={
+                "h": ops.product_backward(0, (grad_a_i, grad_a_f, grad_a_g, grad_a_o)),
+                "c": grad_c_before,
+            },
+            a={"i": grad_a_i, "f": grad_a_f, "g": grad_a_g, "o": grad_a_o},
+            peephole={"i": grad_a_i * before.c, "f": grad_a_f * before.c, "o": grad_a_o * now.c},
+        )
 
 
 @final
@@ -122,7 +134,8 @@ class LSTMCoupled(_LSTM):
     source = "Greff et al., LSTM: A search space odyssey, 2017 (CIFG)"
     gates = ("f", "g", "o")
     activations = ("sigmoid", "tanh", "sigmoid")
-    products = (("f", "g", "o"),)
+    products = (Product("h", ("f", "g", "o")),)
+    memory_gates = MappingProxyType({"f": 1})
     equations = (
         r"f_t = \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1} + b_{hf})",
         r"g_t = \tanh(W_{ig} x_t + b_{ig} + W_{hg} h_{t-1} + b_{hg})",
@@ -132,26 +145,29 @@ class LSTMCoupled(_LSTM):
     )
     color = "#1f8fb5"
 
-    def pointwise(
-        self, ops: Any, a_x: Arrays, a_h: Arrays, before: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        _, c_before = before
-        f = ops.sigmoid(a_x[0] + a_h[0])
-        g = ops.tanh(a_x[1] + a_h[1])
-        o = ops.sigmoid(a_x[2] + a_h[2])
-        c = f * c_before + (1.0 - f) * g
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        a_f, a_g, a_o = ops.product(0, before.h)
+        f, o = ops.sigmoid(a_f), ops.sigmoid(a_o)
+        g = ops.tanh(a_g)
+        c = f * before.c + (1.0 - f) * g
         tanh_c = ops.tanh(c)
-        return (o * tanh_c, c), (f, g, o), (tanh_c,)
+        return {"h": o * tanh_c, "c": c, "f": f, "g": g, "o": o, "tanh_c": tanh_c}
 
-    def pointwise_backward(
-        self, step: Step, grad: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays, Arrays, Arrays]:
-        (f, g, o), (tanh_c,), (_, c_before) = step.gates, step.saved, step.before
-        grad_h, grad_c = grad
-        grad_c = grad_c + grad_h * o * (1.0 - tanh_c * tanh_c)
-        grad_a = (
-            grad_c * (c_before - g) * f * (1.0 - f),
-            grad_c * (1.0 - f) * (1.0 - g * g),
-            grad_h * tanh_c * o * (1.0 - o),
+    def backward(
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        f, g, o, tanh_c = now.f, now.g, now.o, now.tanh_c
+        grad_c = grad.c + grad.h * o * (1.0 - tanh_c * tanh_c)
+        grad_a_f = grad_c * (before.c - g) * f * (1.0 - f)
+        grad_a_g = grad_c * (1.0 - f) * (1.0 - g * g)
+        grad_a_o = grad.h * tanh_c * o * (1.0 - o)
+        return StepGradient(
+            total={"h": grad.h, "c": grad_c},
+            before={"h": ops.product_backward(0, (grad_a_f, grad_a_g, grad_a_o)), "c": grad_c * f},
+            a={"f": grad_a_f, "g": grad_a_g, "o": grad_a_o},
         )
-        return grad_a, grad_a, (None, grad_c * f), (), (grad_h, grad_c)

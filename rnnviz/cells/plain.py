@@ -1,44 +1,42 @@
-"""Plain (Elman) recurrent networks: h_t = phi(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh).
-
-Elman, "Finding structure in time" (1990); the two biases are PyTorch's. They differ in phi alone, whose
-derivative is written in terms of its value h.
-"""
-
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, final
+from types import SimpleNamespace
+from typing import ClassVar, Literal, final
 
-from .cell import Array, Arrays, OneProductCell, Step
+from .cell import Array, Cell, Ops, Product, StepGradient
 
 
-class PlainCell(OneProductCell):
-    """What the four share; each names its phi and the slope of phi."""
+class PlainCell(Cell):
+    """What the four share; each names its phi and how a gradient passes through it."""
 
     family: ClassVar[Literal["plain", "lstm", "gru"]] = "plain"
     source: ClassVar[str] = "Elman, Finding structure in time, Cognitive Science 14, 1990"
     gates: ClassVar[tuple[str, ...]] = ("h",)
-    products: ClassVar[tuple[tuple[str, ...], ...]] = (("h",),)
+    products: ClassVar[tuple[Product, ...]] = (Product("h", ("h",)),)
 
     @abstractmethod
-    def phi(self, ops: Any, a: Array) -> Array:
+    def phi(self, ops: Ops, a: Array) -> Array:
         """The nonlinearity, elementwise."""
 
     @abstractmethod
-    def slope(self, h: Array) -> Array:
-        """phi'(a), written in terms of h = phi(a)."""
+    def through(self, ops: Ops, h: Array, grad: Array) -> Array:
+        """phi'(a) * grad, written in terms of h = phi(a)."""
 
-    def pointwise(
-        self, ops: Any, a_x: Arrays, a_h: Arrays, before: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays]:
-        h = self.phi(ops, a_x[0] + a_h[0])
-        return (h,), (h,), ()
+    def forward(self, ops: Ops, before: SimpleNamespace, p: SimpleNamespace) -> dict[str, Array]:
+        (a,) = ops.product(0, before.h)
+        return {"h": self.phi(ops, a)}
 
-    def pointwise_backward(
-        self, step: Step, grad: Arrays, peephole: Arrays
-    ) -> tuple[Arrays, Arrays, Arrays, Arrays, Arrays]:
-        grad_a = (grad[0] * self.slope(step.state[0]),)
-        return grad_a, grad_a, (None,), (), grad
+    def backward(
+        self,
+        ops: Ops,
+        now: SimpleNamespace,
+        before: SimpleNamespace,
+        grad: SimpleNamespace,
+        p: SimpleNamespace,
+    ) -> StepGradient:
+        grad_a = self.through(ops, now.h, grad.h)
+        return StepGradient({"h": grad.h}, {"h": ops.product_backward(0, (grad_a,))}, {"h": grad_a})
 
 
 @final
@@ -52,11 +50,11 @@ class Tanh(PlainCell):
     largest_slope = 1.0
     color = "#d1622b"
 
-    def phi(self, ops: Any, a: Array) -> Array:
+    def phi(self, ops: Ops, a: Array) -> Array:
         return ops.tanh(a)
 
-    def slope(self, h: Array) -> Array:
-        return 1.0 - h * h
+    def through(self, ops: Ops, h: Array, grad: Array) -> Array:
+        return grad * (1.0 - h * h)
 
 
 @final
@@ -70,11 +68,11 @@ class Relu(PlainCell):
     largest_slope = 1.0
     color = "#bc4a33"
 
-    def phi(self, ops: Any, a: Array) -> Array:
+    def phi(self, ops: Ops, a: Array) -> Array:
         return ops.relu(a)
 
-    def slope(self, h: Array) -> Array:
-        return h > 0  # 0 at the kink, as PyTorch has it
+    def through(self, ops: Ops, h: Array, grad: Array) -> Array:
+        return ops.where_positive(h, grad)  # slope 0 at the kink, as PyTorch has it
 
 
 @final
@@ -87,11 +85,11 @@ class Sigmoid(PlainCell):
     largest_slope = 0.25
     color = "#b08118"
 
-    def phi(self, ops: Any, a: Array) -> Array:
+    def phi(self, ops: Ops, a: Array) -> Array:
         return ops.sigmoid(a)
 
-    def slope(self, h: Array) -> Array:
-        return h * (1.0 - h)
+    def through(self, ops: Ops, h: Array, grad: Array) -> Array:
+        return grad * (h * (1.0 - h))
 
 
 @final
@@ -104,8 +102,8 @@ class Linear(PlainCell):
     largest_slope = 1.0
     color = "#a8746a"
 
-    def phi(self, ops: Any, a: Array) -> Array:
+    def phi(self, ops: Ops, a: Array) -> Array:
         return a
 
-    def slope(self, h: Array) -> Array:
-        return 1.0
+    def through(self, ops: Ops, h: Array, grad: Array) -> Array:
+        return grad

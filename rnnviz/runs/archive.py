@@ -24,8 +24,8 @@ import sqlalchemy as sa
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from ..cells import CELLS
 from ..experiment import MOST_STEPS, Experiment, ExperimentError
+from ..layout import layout_of
 from ..optimizers import OPTIMIZERS
 from ..recording import Chunk, Recorder
 from ..tasks import TASKS
@@ -339,7 +339,7 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
         raise ArchiveError("its checkpoints are not of its steps")
     kept = {step: files.read(_checkpoint_name(index, step)) for step in steps}
     for parameters in kept.values():
-        _check_arrays(parameters, parameter_shapes(experiment), experiment.precision, "a checkpoint")
+        _check_arrays(parameters, layout_of(experiment).shapes, experiment.precision, "a checkpoint")
     has_state = _typed(entry, "has_state", bool)
     full = _state(experiment, files.read(_state_name(index)), derived["step"]) if has_state else None
 
@@ -405,20 +405,6 @@ def expected_arrays(experiment: Experiment) -> dict[str, tuple[bool, np.dtype, t
     return {name: (name in looks, array.dtype, array.shape[1:]) for name, array in empty.items()}
 
 
-def parameter_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a network's parameters, as `network.layout` says, without torch."""
-    task, cell, hidden = TASKS[experiment.task], CELLS[experiment.cell], experiment.hidden
-    rows = len(cell.gates) * hidden
-    shapes: dict[str, tuple[int, ...]] = {
-        "rnn.weight_hh_l0": (rows, hidden), "rnn.weight_ih_l0": (rows, task.input_size),
-        "rnn.bias_ih_l0": (rows,), "rnn.bias_hh_l0": (rows,),
-        "out.weight": (task.output_size, hidden), "out.bias": (task.output_size,),
-    }  # fmt: skip
-    if cell.peepholes:
-        shapes["rnn.weight_peephole_l0"] = (len(cell.peepholes), hidden)
-    return shapes
-
-
 def _derived(experiment: Experiment, record: Iterable[Chunk]) -> dict[str, Any]:
     """The columns of a run that follow from its record."""
     columns: dict[str, Any] = {
@@ -454,7 +440,7 @@ def _check_end(
 
 def _state(experiment: Experiment, blob: bytes, reached: int) -> tuple[int, bytes]:
     """A full state and its step."""
-    size = sum(math.prod(shape) for shape in parameter_shapes(experiment).values())
+    size = layout_of(experiment).size
     names = ["parameters", *(f"slot.{name}" for name in OPTIMIZERS[experiment.optimizer].slots)]
     _check_arrays(blob, dict.fromkeys(names, (size,)), experiment.precision, "its state")
     try:

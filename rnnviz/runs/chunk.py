@@ -11,6 +11,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,14 @@ OVERVIEW_COLUMNS = 400
 
 _POINTS = (
     "step", "loss", "norm_before", "norm_after", "threshold", *(f"grad_{group}" for group in GROUPS),
-    "update", "weight",
+    "update", "weight", "full_norm", "full_cosine", "omega",
 )  # fmt: skip
+#: Numbers that older recordings do not have: nothing was left out of a gradient then, and nothing added.
+_LATER = ("full_norm", "full_cosine", "omega")
+#: All that stands in a record, and in the form for screens.
+_RECORD = (*(f.name for f in fields(Chunk) if f.name not in ("next_step", "clipped")), "counts")
 _LOOKS = ("validation_step", "validation_loss", "validation_accuracy", "saturated", "dead", "spectrum")
+_SCREEN = (*_POINTS, *_LOOKS, "prediction_step", "prediction", "heat_step", "heat")
 
 
 def encode(chunk: Chunk) -> bytes:
@@ -44,8 +50,13 @@ def encode(chunk: Chunk) -> bytes:
 
 
 def decode(blob: bytes) -> Chunk:
-    """The inverse of `encode`. Raises ValueError for a blob of another format."""
+    """The inverse of `encode`. Raises ValueError for a blob of another format, or one that lacks an array."""
     arrays = _load(blob)
+    _check(arrays, _RECORD)
+    for name, axes in (("grad_hidden", 4), ("grad_cell_state", 4), ("spectrum", 5)):
+        if arrays[name].ndim == axes - 2:  # from when networks had one layer and one direction
+            arrays[name] = arrays[name][:, None, None]
+    _complete(arrays, np.float64)
     next_step, clipped = (int(n) for n in arrays.pop("counts"))
     return Chunk(**arrays, next_step=next_step, clipped=clipped)
 
@@ -72,25 +83,35 @@ def screen(chunk: Chunk) -> bytes:
     # The newest column, and the very first: it shows what passes back before anything is learned.
     shown = [0, -1] if len(chunk) > 1 and chunk.step[0] == 0 else [-1][: len(chunk)]
     heat_step = chunk.step[shown]
-    columns = [heat_column(row) for row in chunk.grad_hidden[shown]]
-    rows = math.ceil(chunk.grad_hidden.shape[1] / row_steps(chunk.grad_hidden.shape[1]))
+    T = chunk.grad_hidden.shape[-1]
+    parts = _joined(chunk.grad_hidden[shown])
+    columns = [[heat_column(part) for part in column] for column in parts]
+    rows = math.ceil(T / row_steps(T))
     return _screen_blob(
         {name: array[keep] for name, array in points.items()},
-        {name: getattr(chunk, name) for name in _LOOKS},
+        {name: getattr(chunk, name) for name in _LOOKS} | {"spectrum": _joined(chunk.spectrum)},
         {"prediction_step": chunk.validation_step[-1:], "prediction": chunk.prediction[-1:]},
         heat_step,
-        np.array(columns, dtype=np.int16).reshape(len(columns), rows),
+        np.array(columns, dtype=np.int16).reshape(len(columns), parts.shape[1], rows),
     )
+
+
+def _joined(array: np.ndarray) -> np.ndarray:
+    """(m, L, D, ...) to (m, L*D, ...): layers and directions in one row."""
+    return array.reshape(len(array), array.shape[1] * array.shape[2], *array.shape[3:])
 
 
 def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
     """Many consecutive screen blobs as one of bounded size, without the points up to step `after`.
 
-    Raises ValueError for a blob of another format.
+    Raises ValueError for a blob of another format, or one that lacks an array.
     """
     parts = [_load(blob) for blob in blobs]
     if not parts:
         return None
+    for part in parts:  # some may have been stored by an older version
+        _check(part, _SCREEN)
+        _complete(part, np.float32)
     joined = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     for axis, names in (
         ("step", _POINTS), ("validation_step", _LOOKS), ("heat_step", ("heat_step", "heat")),
@@ -113,6 +134,21 @@ def overview(blobs: Sequence[bytes], after: int = -1) -> bytes | None:
         joined["heat_step"][columns],
         joined["heat"][columns],
     )
+
+
+def _check(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> None:
+    """Raise ValueError unless the arrays are these, but for those that older recordings do not have."""
+    missing = [name for name in names if name not in arrays and name not in _LATER]
+    unknown = sorted(set(arrays).difference(names))
+    if missing:
+        raise ValueError(f"This recording lacks {', '.join(missing)}.")
+    if unknown:
+        raise ValueError(f"This recording holds {', '.join(unknown)}, which this program does not know.")
+
+
+def _complete(arrays: dict[str, np.ndarray], dtype: type[np.floating]) -> None:
+    for name in _LATER:
+        arrays.setdefault(name, np.full(len(arrays["step"]), np.nan, dtype))
 
 
 def _points(chunk: Chunk) -> dict[str, np.ndarray]:

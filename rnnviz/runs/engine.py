@@ -21,6 +21,7 @@ import psutil
 import sqlalchemy as sa
 from distributed import Client, Future, LocalCluster
 
+from ..kernels import prepare
 from .job_kinds import job_slice
 from .jobs import Jobs
 from .lock import EngineRunningError, engine_lock
@@ -187,6 +188,8 @@ def run_engine(
         store.recover()
         store.hear(me, "engine", "starting")
         try:
+            # No run should wait for a compiler: what is missing is made while the workers start.
+            threading.Thread(target=prepare, name="prepare", daemon=True).start()
             with workers(store.url) as client:
                 _loop(store, Scheduler(store, client), me, linger, stop)
         finally:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..tasks import TASKS
-from ..tasks.task import GeneratedTask
+from ..tasks.task import FRESH_STREAM, GeneratedTask
 from ..training import repeatable
 from .jobs import Jobs
 from .state import from_bytes
@@ -26,7 +26,6 @@ Progress = tuple[float, bytes | None, bytes | None]
 Kind = Callable[[Store, Mapping[str, Any], bytes | None], Iterator[Progress]]
 
 FRESH_BATCH = 250
-_FRESH_STREAM = 7  # apart from the streams of training and validation
 
 
 class JobError(ValueError):
@@ -51,17 +50,17 @@ def evaluate(store: Store, request: Mapping[str, Any], partial: bytes | None) ->
     while True:
         if isinstance(task, GeneratedTask):
             index = int(done["sequences"])
-            rng = np.random.default_rng([0, _FRESH_STREAM, index])
+            rng = np.random.default_rng([0, FRESH_STREAM, index])
             batch = task.sample(rng, length, min(FRESH_BATCH, wanted - index))
         else:
             batch = task.validation_batch(length)
             wanted = batch.inputs.shape[1]
         size = batch.inputs.shape[1]
         with repeatable():
-            loss, outputs = state.network.evaluate(batch)
-        accuracy = task.accuracy(outputs, batch)
+            seen = state.network.evaluate(batch)
+        accuracy = task.accuracy(seen.outputs, batch)
         done["sequences"] += size
-        done["loss"] += loss * size
+        done["loss"] += seen.loss * size
         done["right"] += float("nan") if accuracy is None else accuracy * size
         if not np.isfinite(done["loss"]):
             raise JobError("loss: it is no finite number on these sequences.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
+from array import array
 
+import numpy as np
 import torch
 from safetensors.numpy import load, save
 
@@ -20,8 +22,10 @@ _COUNTERS = (
 
 def to_bytes(state: State) -> bytes:
     """Everything but the experiment. Numbers travel exactly: floats as their hexadecimal text."""
-    counters = {name: _plain(getattr(state, name)) for name in _COUNTERS}
+    counters = {name: _plain(getattr(state, name)) for name in _COUNTERS} | {"kernel": state.network.kernel}
     arrays = {f"slot.{name}": slot.numpy() for name, slot in state.slots.items()}
+    if state.clip_memory:
+        arrays["clip_memory"] = np.array(state.clip_memory)
     return save({"parameters": state.network.flat.numpy(), **arrays}, {"counters": json.dumps(counters)})
 
 
@@ -30,9 +34,11 @@ def from_bytes(blob: bytes, experiment: Experiment) -> State:
     (header,) = struct.unpack("<Q", blob[:8])
     counters = json.loads(json.loads(blob[8 : 8 + header])["__metadata__"]["counters"])
     arrays = load(blob)
-    state = begin(experiment, torch.from_numpy(arrays["parameters"]))
+    state = begin(experiment, torch.from_numpy(arrays["parameters"]), counters.get("kernel", "torch"))
     for name, slot in state.slots.items():
         slot.copy_(torch.from_numpy(arrays[f"slot.{name}"]))
+    if "clip_memory" in arrays:
+        state.clip_memory = array("d", arrays["clip_memory"].tobytes())
     for name in _COUNTERS:
         setattr(state, name, _value(counters[name]))
     state.values = experiment.at(state.step)

@@ -393,6 +393,12 @@ class Store:
                 waiting = connection.execute(pending.where(CONTROLS.c.run == one)).scalar_one()
                 if len(found.experiment.changes) + waiting >= MOST_CHANGES:
                     return Problem(field, value, f"a run may change at most {MOST_CHANGES} times.")
+                try:
+                    found.experiment.with_change(found.step, field, value)
+                except ExperimentError as error:
+                    other = error.problems[0]
+                    has = f"this run has {other.field} = {other.value}, and {other.allowed}"
+                    return Problem(field, value, f"that does not go with the other settings: {has}")
             for one in runs:
                 connection.execute(
                     sa.insert(CONTROLS).values(

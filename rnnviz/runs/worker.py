@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import time
 from functools import lru_cache
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 
 from .. import __version__
 from ..experiment import Experiment
+from ..kernels import KERNELS, default_kernel, processor
 from ..recording import Chunk, concatenate
 from ..training import State, advance, begin
 from . import chunk as chunks
@@ -54,20 +54,21 @@ def open_store(url: str) -> Store:
     return Store(url)
 
 
-def kernel() -> str:
-    """What computes a run, written down when it starts."""
+def kernel(name: str) -> str:
+    """What computes a run, one of `stack.KERNELS`, written down when the run starts."""
     return json.dumps(
         {
-            "kernel": "torch", "threads": 1, "rnnviz": __version__, "torch": torch.__version__,
-            "numpy": np.__version__, "machine": platform.machine(),
+            "kernel": name, "processor": processor(name), "threads": 1, "rnnviz": __version__,
+            "torch": torch.__version__, "numpy": np.__version__,
         }
     )  # fmt: skip
 
 
 def other_kernel(begun: str | None, step: int) -> str | None:
     """Why a run that this kernel began cannot go on here to the same bytes, as a sentence; None if it can."""
-    before, now = json.loads(begun or "{}"), json.loads(kernel())
-    for name, words in (("kernel", "the kernel {}"), ("torch", "torch {}"), ("machine", "a processor {}")):
+    before = json.loads(begun or "{}")
+    now = json.loads(kernel(before["kernel"] if before.get("kernel") in KERNELS else default_kernel()))
+    for name, words in (("kernel", "the kernel {}"), ("torch", "torch {}"), ("processor", "a processor {}")):
         if before.get(name, now[name]) != now[name]:
             was, is_ = words.format(before[name]), words.format(now[name])
             return OTHER_KERNEL.format(begun=was, now=is_, step=step)
@@ -216,7 +217,7 @@ class _Slice:
             rate = (state.step - self.began_at) / elapsed
             values["rate"] = rate if self.pace is None else min(rate, self.pace)
         if self.began_at == 0:
-            values["kernel"] = kernel()
+            values["kernel"] = kernel(state.network.kernel)
         row = self.row()
         self.store.append(
             self.run, self.epoch, row, values, self.applied, self.checkpoints,
