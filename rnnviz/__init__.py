@@ -10,11 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .bptt import Tape, backpropagate, unroll
     from .cells import CELLS
     from .experiment import Experiment, ExperimentError
     from .initialization import INITIALIZATIONS
     from .network import Network
+    from .stack import Tape
+    from .tapes import record
     from .tasks import TASKS
     from .training import advance, begin, train
 
@@ -27,9 +28,8 @@ _HOME = {
     "begin": "training",
     "advance": "training",
     "Network": "network",
-    "unroll": "bptt",
-    "backpropagate": "bptt",
-    "Tape": "bptt",
+    "Tape": "stack",
+    "record": "tapes",
     "CELLS": "cells",
     "TASKS": "tasks",
     "INITIALIZATIONS": "initialization",
@@ -44,10 +44,9 @@ __all__ = [
     "Network",
     "Tape",
     "advance",
-    "backpropagate",
     "begin",
+    "record",
     "train",
-    "unroll",
 ]
 
 
