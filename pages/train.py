@@ -6,7 +6,7 @@ import streamlit as st
 
 from rnnviz.runs.store import Run
 from rnnviz.tasks import TASKS
-from rnnviz.ui import link, script, services, steering
+from rnnviz.ui import link, services, steering
 from rnnviz.ui.knobs import fill, knobs
 from rnnviz.ui.lesson_parts import lesson_invitation, lesson_panel
 from rnnviz.ui.live import live
@@ -26,7 +26,6 @@ from rnnviz.ui.twin_parts import twin_strip
 store = services.store()
 if link.read(store) or link.unfilled():
     fill(link.experiment())
-script.begin()
 steered = link.view().controls == "shown"
 if steered:
     with st.sidebar:
@@ -83,4 +82,3 @@ if steered:
     verdict(store, runs)
     if not runs and view.lesson is None:
         lesson_invitation()
-script.end()

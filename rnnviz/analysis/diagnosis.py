@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..clipping import CLIPPINGS
 from ..experiment import Experiment
 from ..tasks import TASKS
 from .heat import log10_of
@@ -48,6 +49,7 @@ DEAD = 0.25
 MOSTLY_DEAD = 0.75
 CLIPPED_SHARE = 0.9  # nearly every step clipped,
 CLIPPED_FACTOR = 10.0  # to less than a tenth: threshold and norms are of different sizes
+UNTOUCHED = 1e-3  # what is shortened by less than this share may be so by rounding alone
 #: They divide the gradient by its usual size, so that cutting every one of them changes next to nothing.
 INDIFFERENT = ("adam", "rmsprop")
 #: An update half as large as the weights forgets what they were. The usual rule of thumb is 1e-3 (Karpathy,
@@ -76,13 +78,17 @@ class Finding:
     diverged: step at which it ended; loss and norm, the last finite ones of the batch and of its gradient
     rate_too_large: update, the largest change of the weights by one update in units of their size; its step;
         rate, the learning rate now
-    exploding: ratio of dL/dh_1 to dL/dh_t, steps = t - 1 between them, factor for each of them; or jump, the
-        longest gradient in units of those around it, and its step
+    exploding: ratio of dL/dh_1 to dL/dh_t, steps = t - 1 between them, factor for each of them; in a
+        network that reads both ways this is the last layer, and backward is 1 where it is the direction that
+        reads from the end and what is compared are the last steps; or jump, the longest gradient in units of
+        those around it, and its step
     dead: share of the hidden units
     saturated: share of the gate values
     vanishing: ratio, steps and factor as above, 0 where the gradient underflows; for tasks with an answer
-        at every step they are upper bounds, from the step Jacobian
-    clipped_hard: share of the recent steps that were clipped; factor, the usual norm over the threshold
+        at every step they are upper bounds, from the step Jacobians. In a network that reads both ways least
+        arrives somewhere between the ends: ratio of dL/dh_t of whichever direction is larger there to that at
+        `end`, where t and end are the time steps
+    clipped_hard: share of the recent steps that were clipped; factor, by which the usual one was shortened
     overfitting: train and validation loss now; best validation loss and its step
     rate_too_small: update, its usual size in units of the weights; rate
     learned: step of the validation from which on all met the criterion; loss now, and accuracy where there
@@ -197,27 +203,93 @@ class _Run:
         return _quotient(norm, _medians(sliding_window_view(around, 2 * NEIGHBOURS + 1)))
 
     @cached_property
-    def flow(self) -> tuple[float, int]:
-        """How many decades dL/dh_1 lies above dL/dh_t, the last fifth of the way left out, and t - 1."""
+    def columns(self) -> np.ndarray:
+        """Recent norms of dL/dh_t as decades, (n, P, R), for each part: layer by layer, forward first."""
+        heat = self.arrays["heat"]
+        return log10_of(heat[-max(FEWEST_COLUMNS, round(RECENT * len(heat))) :])
+
+    @cached_property
+    def merged(self) -> int:
+        """Time steps in one row of the columns."""
+        return math.ceil(self.experiment.steps_per_sequence() / int(self.columns.shape[2]))
+
+    @cached_property
+    def cut_off(self) -> bool:
+        """Whether the way back ends before it is through, so that nothing can be said of the whole way."""
+        return 0 < self.experiment.truncate < self.experiment.steps_per_sequence()
+
+    @cached_property
+    def every(self) -> bool:
+        """With a loss at every time step, dL/dh_t hides what comes back from the later ones."""
+        return TASKS[self.experiment.task].readout == "every"
+
+    @cached_property
+    def growth(self) -> tuple[float, int, bool]:
+        """How many decades the gradient grows on its way, over so many steps, and whether it goes forward.
+
+        Where a layer below reads both ways, the gradient comes in from both ends: only the last layer's has
+        come the whole way.
+        """
+        if self.every or self.cut_off:
+            return 0.0, 0, False
+        if self.experiment.directions == 1:
+            return *self._follow(self.columns[:, 0]), False
+        forward, backward = self._follow(self.columns[:, -2]), self._follow(self.columns[:, -1, ::-1])
+        return (*forward, False) if forward >= backward else (*backward, True)
+
+    @cached_property
+    def loss_of_way(self) -> tuple[float, dict[str, float]]:
+        """Decades that are lost on the way back through time, and the numbers that say so."""
         T = self.experiment.steps_per_sequence()
-        if TASKS[self.experiment.task].readout == "every":
-            return self._bound(T), T - 1
-        columns = self.arrays["heat"]
-        columns = columns[-max(FEWEST_COLUMNS, round(RECENT * len(columns))) :]
+        if self.cut_off:
+            return 0.0, {}
+        if self.every:
+            decades = self._bound(T)
+            return decades, _way(decades, T - 1) if decades else {}
+        if self.experiment.directions == 2:
+            return self._middle()
+        decades, steps = self._follow(self.columns[:, 0])
+        return decades, _way(decades, steps) if steps else {}
+
+    def _follow(self, columns: np.ndarray) -> tuple[float, int]:
+        """How many decades (n, R) lie higher in row 0 than in the one 80 % of the way off, and time steps."""
         row = round(WAY * (columns.shape[1] - 1))
         if not len(columns) or row == 0:
             return 0.0, 0
-        log = log10_of(columns)
         with np.errstate(invalid="ignore"):  # nothing anywhere: infinity minus infinity
-            decades = log[:, 0] - log[:, row]
+            decades = columns[:, 0] - columns[:, row]
         known = decades[~np.isnan(decades)]
         middle = float(np.median(np.clip(known, LOWEST, -LOWEST))) if len(known) else 0.0
-        return middle, row * math.ceil(T / columns.shape[1])
+        return middle, row * self.merged
+
+    def _middle(self) -> tuple[float, dict[str, float]]:
+        """Where least arrives in the first layer of a network that reads both ways.
+
+        A time step is heard through whichever direction brings more of it. Near the ends this is much; the
+        outer tenths are left out, as with one direction the last fifth.
+        """
+        heard = self.columns[:, :2].max(1)  # (n, R)
+        heard = heard[~np.isnan(heard).any(1)]
+        R = heard.shape[1]
+        edge = round((1 - WAY) / 2 * (R - 1))
+        if not len(heard) or R - 2 * edge < 3:
+            return 0.0, {}
+        profile = np.median(np.clip(heard, LOWEST, -LOWEST), axis=0)
+        least = edge + int(np.argmin(profile[edge : R - edge]))
+        end = min(edge, R - 1 - edge, key=lambda row: profile[row])
+        decades = float(profile[least] - profile[end])
+        if decades == 0.0:
+            return 0.0, {}
+        if profile[least] <= LOWEST:
+            decades = LOWEST
+        numbers = _way(decades, abs(least - end) * self.merged)
+        t, at_end = (float(row * self.merged + 1) for row in (least, end))
+        return decades, {**numbers, "t": t, "end": at_end}
 
     def _bound(self, T: int) -> float:
-        """Decades that are lost at least. With a loss at every time step, dL/dh_t hides what comes back."""
+        """Decades that are lost at least, in whichever part of the network loses least."""
         spectra = self.arrays["spectrum"]
-        largest = float(spectra[-1, -1, 1]) if len(spectra) else math.nan
+        largest = float(spectra[-1, :, -1, 1].max()) if len(spectra) else math.nan
         if not largest < 1.0:
             return 0.0
         return max(LOWEST, (T - 1) * math.log10(largest)) if largest > 0 else LOWEST
@@ -250,10 +322,10 @@ def _exploding(run: _Run) -> Finding | None:
 
 def _backwards(run: _Run) -> Finding | None:
     """The gradient grows on its way back through time."""
-    decades, steps = run.flow
+    decades, steps, backward = run.growth
     if decades < EXPLODING_DECADES or run.progress >= GOING_WELL:
         return None
-    return Finding("exploding", "bad", _way(decades, steps))
+    return Finding("exploding", "bad", {**_way(decades, steps), **({"backward": 1.0} if backward else {})})
 
 
 def _jumps(run: _Run) -> Finding | None:
@@ -283,10 +355,10 @@ def _saturated(run: _Run) -> Finding | None:
 
 
 def _vanishing(run: _Run) -> Finding | None:
-    decades, steps = run.flow
+    decades, numbers = run.loss_of_way
     if decades > -VANISHING_DECADES or run.progress >= GOING_WELL:
         return None
-    return Finding("vanishing", "bad" if run.progress < STUCK else "warn", _way(decades, steps))
+    return Finding("vanishing", "bad" if run.progress < STUCK else "warn", numbers)
 
 
 def _way(decades: float, steps: int) -> dict[str, float]:
@@ -298,13 +370,25 @@ def _way(decades: float, steps: int) -> dict[str, float]:
 
 
 def _clipped_hard(run: _Run) -> Finding | None:
-    """The threshold alone keeps the updates too small: it is not what holds an explosion."""
-    norm, threshold = (run.arrays[name][run.recent].astype(float) for name in ("norm_before", "threshold"))
-    on = np.isfinite(threshold) & np.isfinite(norm)
-    if not on.any() or run.progress >= GOING_WELL or run.experiment.optimizer in INDIFFERENT:
+    """The threshold alone keeps the updates too small: it is not what holds an explosion.
+
+    A rule that has none follows the gradients themselves, so nobody has set anything wrong; AutoClip clips
+    nine steps in ten because it is meant to.
+    """
+    rule = CLIPPINGS[run.experiment.at(run.steps)["clip"]]
+    if not rule.uses_threshold or run.progress >= GOING_WELL or run.experiment.optimizer in INDIFFERENT:
         return None
-    share = float((norm > threshold)[on].mean())
-    factor = _median(_quotient(norm, threshold)[on])
+    before, after = (run.arrays[name][run.recent].astype(float) for name in ("norm_before", "norm_after"))
+    # Steps of this rule and this measure alone: others may have been clipped by design.
+    changes = [c for c in run.experiment.changes if c.field in ("clip", "clip_scope") and c.step <= run.steps]
+    since = max((change.step for change in changes), default=0)
+    mine = (run.arrays["step"][run.recent] >= since) & np.isfinite(before) & np.isfinite(after)
+    if not mine.any():
+        return None
+    # Not every rule has a limit to compare with, and what is left says the same of those that have.
+    shortened = _quotient(before, after)[mine]
+    share = float((shortened > 1 + UNTOUCHED).mean())
+    factor = _median(shortened)
     if share < CLIPPED_SHARE or not factor >= CLIPPED_FACTOR:
         return None
     if not run.usual_update < SMALL_UPDATE <= run.usual_update * factor:

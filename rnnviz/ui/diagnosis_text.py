@@ -6,6 +6,7 @@ import math
 
 from ..analysis.diagnosis import STUCK, Finding
 from ..cells import CELLS
+from ..clipping import CLIPPINGS
 from ..experiment import Experiment
 from ..initialization import INITIALIZATIONS
 from ..tasks import TASKS
@@ -13,6 +14,7 @@ from .text import _, percent
 
 WORSE_THAN_A_GUESS = -1.0  # progress: twice the loss of a guess
 HOPELESS = 1e3  # an update so many times the weights: no learning rate alone mends that
+USUAL_SHARE = 0.01  # AGC's threshold, as its authors have it for most networks
 KEEPING_BIAS = 4.0  # of a forget gate: sigmoid(4) keeps 98 % at each step
 
 
@@ -41,6 +43,22 @@ def _gated(experiment: Experiment) -> bool:
     return CELLS[experiment.cell].family != "plain"
 
 
+def _where(e: Experiment, n: dict[str, float]) -> str:
+    """The part of the network whose gradient was followed through time; nothing where there is but one."""
+    if e.layers == 1 and e.directions == 1:
+        return ""
+    if TASKS[e.task].readout == "every":  # bounds hold of each part
+        return _("In every layer: ") if e.directions == 1 else _("In every layer and direction: ")
+    if e.directions == 1:
+        return _("First layer: ")
+    if "t" in n:
+        return _("First layer: ") if e.layers > 1 else ""
+    direction = _("backward") if n.get("backward") else _("forward")
+    if e.layers == 1:
+        return _("Direction {direction}: ").format(direction=direction)
+    return _("Last layer, {direction}: ").format(direction=direction)
+
+
 def _too_early(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     if n["progress"] >= STUCK:
         told = _("At step {steps:,.0f}: {share} of the way from a guess to no loss at all.")
@@ -49,14 +67,21 @@ def _too_early(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
         told = _("At step {steps:,.0f} the loss is {times} times that of a guess.")
         told = told.format(steps=n["steps"], times=size(1 - n["progress"]))
         return _("Worse than a guess"), told, ""
+    wait = _("Wait: some tasks stay there for a long time and are then learned in one go.")
+    if 0 < e.truncate < e.steps_per_sequence():
+        wait = _("Wait, or truncate later: from more than {k:,} time steps back no gradient arrives.")
     return (
         _("Nothing learned yet"),
         _("At step {steps:,.0f} the loss is still that of a guess.").format(steps=n["steps"]),
-        _("Wait: some tasks stay there for a long time and are then learned in one go."),
+        wait.format(k=e.truncate),
     )
 
 
 def _diverged(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
+    if "loss" not in n:  # nothing was learned yet that clipping or the learning rate could have spoilt
+        first = _("The very first pass through the sequences left the range of {precision}.")
+        try_other = _("Try {what}.").format(what=_tamer(e))
+        return _("Diverged"), first.format(precision=e.precision), try_other
     text = _("The numbers left the range of {precision} at step {step:,.0f}").format(
         precision=e.precision, step=n["step"]
     )
@@ -84,8 +109,11 @@ def _clipping_advice(e: Experiment) -> str:
     """Against updates that are too long."""
     if e.clip == "none":
         return _("Clip the gradient by its norm, or lower the learning rate.")
-    if e.clip_scope != "all":
+    rule = CLIPPINGS[e.clip]
+    if e.clip_scope != "all" and rule.uses_scope:
         return _("Clip all parameters together, or lower the learning rate.")
+    if not rule.uses_threshold:
+        return _("Clip by norm with a threshold of your own, or lower the learning rate.")
     if e.clip != "norm":
         return _("Clip by norm, lower the threshold, or lower the learning rate.")
     return _("Lower the threshold or the learning rate.")
@@ -124,9 +152,14 @@ def _exploding(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
             step=n["step"], jump=size(n["jump"])
         )
     else:
-        text = _(
-            "From t = {t:,.0f} back to t = 1 the gradient grows {ratio} times: {factor} at each step."
-        ).format(t=n["steps"] + 1, ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
+        T = e.steps_per_sequence()
+        told = _("From t = {t:,.0f} back to t = 1 the gradient grows {ratio} times: {factor} at each step.")
+        if n.get("backward"):
+            told = _(
+                "From t = {t:,.0f} on to t = {T:,} the gradient grows {ratio} times: {factor} at each step."
+            )
+        t = T - n["steps"] if n.get("backward") else n["steps"] + 1
+        text = _where(e, n) + told.format(t=t, T=T, ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
     return _("Exploding gradient"), text, advice
 
 
@@ -151,17 +184,30 @@ def _saturated(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
 
 
 def _vanishing(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
-    if n["ratio"] == 0:
-        text = _(
-            "The gradient of {steps:,.0f} time steps ago is too small for {precision}: it counts as 0."
-        ).format(steps=n["steps"], precision=e.precision)
+    if "t" in n:
+        told = (
+            _("At t = {t:,.0f} the gradient of both directions is too small for {precision}: it counts as 0.")
+            if n["ratio"] == 0
+            else _(
+                "At t = {t:,.0f}, between the two ends, the gradient is {ratio} times that at "
+                "t = {end:,.0f}: {factor} at each step."
+            )
+        )
+    elif n["ratio"] == 0:
+        told = _("The gradient of {steps:,.0f} time steps ago is too small for {precision}: it counts as 0.")
     else:
         bound = TASKS[e.task].readout == "every"  # known by its upper bound only
         shrinks = (
             _("the gradient shrinks to at most {ratio}") if bound else _("the gradient shrinks to {ratio}")
         )
-        told = _("From t = {t:,.0f} back to t = 1 ") + shrinks + _(": {factor} at each step.")
-        text = told.format(t=n["steps"] + 1, ratio=size(n["ratio"]), factor=f"{n['factor']:.3g}")
+        way = _("From t = {back:,.0f} back to t = 1 ")
+        if bound and e.directions > 1:
+            way = _("From one end of the sequence to the other ")
+        told = way + shrinks + _(": {factor} at each step.")
+    text = _where(e, n) + told.format(
+        **{**n, "ratio": size(n["ratio"]), "factor": f"{n['factor']:.3g}"},
+        back=n["steps"] + 1, precision=e.precision,
+    )  # fmt: skip
     return _("Vanishing gradient"), text, _("Try {ways}.").format(ways=_(" or ").join(_against_vanishing(e)))
 
 
@@ -183,12 +229,27 @@ def _against_vanishing(e: Experiment) -> list[str]:
 
 
 def _clipped_hard(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
+    rule = CLIPPINGS[e.clip]  # by now it may be another than the one that clipped
+    if not rule.uses_threshold:
+        advice = ""
+    elif rule.limit == "fixed":
+        advice = _(
+            "Raise the threshold to about the usual {measure}: clipping is for the exceptions."
+        ).format(measure=_(rule.measured))
+    elif e.clip == "agc":
+        advice = _("Raise the threshold: it is a share of the norm of each unit's weights.")
+        if e.clip_threshold < USUAL_SHARE:
+            advice = _(
+                "Raise the threshold: it is a share of the norm of each unit's weights, and 0.01 is usual."
+            )
+    else:
+        advice = _("Raise the threshold: clipping is for the exceptions.")
     return (
         _("Clipped too hard"),
         _("{share} of the last steps were clipped, usually to 1/{factor} of their size.").format(
             share=percent(n["share"]), factor=size(n["factor"])
         ),
-        _("Raise the threshold to about the usual norm: clipping is for the exceptions."),
+        advice,
     )
 
 

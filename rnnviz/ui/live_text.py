@@ -12,7 +12,7 @@ def live_text(_: Callable[[str], str]) -> dict[str, str]:
     """Every template of the live component, passed through the translation function `_`."""
     return {
         **_header(_), **_film(_), **_loss(_), **_norm(_), **_heat(_), **_accuracy(_), **_groups(_),
-        **_spectrum(_), **_update(_), **_sample(_),
+        **_spectrum(_), **_update(_), **_sample(_), **_parts(_),
     }  # fmt: skip
 
 
@@ -111,11 +111,14 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
         "norm_title_mixed": _("Size of the gradient"),
         "norm_axis": _("↑ gradient norm, log scale"),
         "norm_axis_largest": _("↑ largest element, log scale"),
-        "norm_axis_mixed": _("↑ what the threshold is compared with, log scale"),
+        "norm_axis_mixed": _("↑ what each clipping rule measures, log scale"),
         "norm_only": _("gradient"),
         "norm_before": _("before"),
         "norm_after": _("after"),
         "norm_threshold": _("threshold"),
+        "norm_limit": _("limit"),
+        "norm_threshold_or_limit": _("threshold or limit"),
+        "norm_full": _("not cut off"),
         "norm_help": _(
             "The length of the gradient vector at each training step, before and after clipping. Where it "
             "exceeds the dashed threshold it is scaled back to it: the direction stays, the step shortens."
@@ -128,13 +131,26 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
             "The length of the gradient vector at each training step. No clipping is set, so the update uses "
             "it as it is."
         ),
+        "norm_help_rule": _(
+            "The length of the gradient vector at each training step, before and after clipping. {rule}"
+        ),
+        "norm_help_moving": _("The dashed line is the limit at each step, where there is one yet."),
+        "norm_help_limitless": _("There is no single limit for the whole gradient, so no line shows one."),
+        "norm_help_twins": _(
+            "The length of each twin's gradient vector at each training step, before clipping. A dashed line "
+            "is the threshold or limit of a clipping rule; some rules have none for the whole gradient."
+        ),
         "norm_help_mixed": _(
-            "What each twin's clipping rule compares with its threshold, before clipping: the length of the "
-            "gradient vector or its largest absolute element. Look at each curve beside its own threshold: "
-            "the two measures do not compare with each other."
+            "What each twin's clipping rule measures, before clipping: the length of the gradient vector or "
+            "its largest absolute element. Look at each curve by itself: the two measures do not compare "
+            "with each other."
+        ),
+        "norm_help_full": _(
+            "The dotted line is the length that the gradient would have if it were not cut off on its way "
+            "back through time."
         ),
         "norm_scope": _("Measured over: {scope}."),
-        "norm_measures": _("Compared with the threshold: {list}."),
+        "norm_measures": _("Measured: {list}."),
         "norm_waiting": _("The size of the gradient appears here."),
         "norm_clipped": _("{share} of the steps were clipped ({clipped} of {made})."),
         "norm_never": _("No step was clipped so far."),
@@ -143,6 +159,28 @@ def _norm(_: Callable[[str], str]) -> dict[str, str]:
             "At step {step} the largest element was {before} before clipping and {after} after."
         ),
         "norm_now_none": _("At step {step} the gradient norm was {before}. No clipping is set."),
+        "norm_now_limit": _(
+            "At step {step} the gradient norm was {before} before clipping and {after} after; the limit was "
+            "{limit}."
+        ),
+        "norm_now_free": _("At step {step} the gradient norm was {before}; there was no limit yet."),
+        "norm_full_now": _(
+            "Cut off after at most {steps} time steps, the gradient is {share} times as long as the whole "
+            "one, and its direction agrees with that one's to {cosine} (cosine; 1 is the same direction)."
+        ),
+        "norm_full_each": _(
+            "The gradient that is cut off, as a share of the whole one, with the cosine between them (1 is "
+            "the same direction): {list}."
+        ),
+        "norm_full_pair": _("{share} (cosine {cosine})"),
+        "norm_turned": _(
+            "The direction of what clipping left agrees with that of the gradient without it to {cosine} "
+            "(cosine; 1 is the same direction)."
+        ),
+        "norm_omega": _(
+            "Omega, the penalty on a gradient that changes its length from step to step on its way back, "
+            "is {value} for a sequence (0: it keeps its length)."
+        ),
         "norm_each": _("Gradient norm now: {list}."),
         "norm_each_mixed": _("Gradient now: {list}."),
         "norm_each_largest": _("Largest element now: {list}."),
@@ -158,8 +196,23 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
         "heat_help": _(
             "How strongly the loss reacts to the hidden state h at each time t of the sequence: the norm of "
             "dL/dh_t. A column is one training step and reaches half way to its neighbours; about ten a "
-            "second are drawn, fewer of a long run. Where the lower rows are darker than the upper ones, the "
-            "network cannot learn from what came early; the whole turns dark as the loss becomes small."
+            "second are drawn, fewer of a long run."
+        ),
+        "heat_help_early": _(
+            "Where the lower rows are darker than the upper ones, the network cannot learn from what came "
+            "early; the whole turns dark as the loss becomes small."
+        ),
+        "heat_help_forward": _(
+            "Where the lower rows are darker than the upper ones, this layer cannot learn from what came "
+            "early; the whole turns dark as the loss becomes small."
+        ),
+        "heat_help_backward": _(
+            "A backward direction reads the sequence from its end: where the upper rows are darker than the "
+            "lower ones, it cannot learn from what stands there; the whole turns dark as the loss becomes "
+            "small."
+        ),
+        "heat_help_joined": _(
+            "Where the layer above reads both ways, the gradient comes in from both ends of the sequence."
         ),
         "heat_scale": _("norm of dL/dh_t"),
         "heat_waiting": _("The gradient at each time step appears here, one column at a time."),
@@ -172,11 +225,24 @@ def _heat(_: Callable[[str], str]) -> dict[str, str]:
             "At step {step} the gradient at t = {first} is zero, or too small for {precision} to hold; "
             "at t = {last} it is {last_value}."
         ),
+        "heat_cut": _(
+            "At step {step} the gradient at t = {last} is {last_value}; it is cut off after at most {steps} "
+            "time steps, so none arrives at t = {first}."
+        ),
+        "heat_cut_each": _("The gradient is cut off after at most so many time steps: {list}."),
+        "heat_lost": _("At step {step} the loss is no finite number, so there is no gradient of it."),
+        "heat_decoder": _("The dashed line: at t = {t} the decoder goes on from where the encoder ended."),
         "heat_rows": _("Each row shows the largest of {rows} time steps."),
         "heat_ends": _("t = {first}: {first_value}   t = {last}: {last_value}"),
         "heat_cell": _("t = {t}: {value}"),
         "heat_each": _("t = {t}: {list}"),
         "heat_compared": _("Gradient at t = {first}, as a multiple of that at the last step: {list}."),
+        "heat_compared_backward": _(
+            "Gradient at the last step, as a multiple of that at t = {first}: {list}."
+        ),
+        "heat_compared_mixed": _(
+            "Gradient at the step that is read first, as a multiple of that at the one read last: {list}."
+        ),
         "heat_floor": _(
             "What is smaller than {precision} can hold counts as zero: below {normal} digits get lost, and "
             "{smallest} is the smallest number there is."
@@ -245,6 +311,7 @@ def _spectrum(_: Callable[[str], str]) -> dict[str, str]:
             "At step {step} a time step has spectral radius {radius} and stretches at most {sigma}-fold."
         ),
         "spectrum_power": _("Over {T} time steps that radius would make {power}."),
+        "spectrum_encoder": _("With an encoder and a decoder: of the encoder."),
         "spectrum_each": _("Spectral radius of a time step now: {list}."),
     }
 
@@ -290,4 +357,15 @@ def _sample(_: Callable[[str], str]) -> dict[str, str]:
         "sample_good": _("right"),
         "sample_bad": _("wrong"),
         "sample_at": _("t = {t}: {value}"),
+    }
+
+
+def _parts(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "part_choice": _("Layer that is shown: {title}"),
+        "part_shown": _("Shown: {part}."),
+        "part_help": _(
+            "Each layer has its own picture, and so has each direction of one that reads both ways: forward "
+            "from t = 1, backward from the end."
+        ),
     }

@@ -26,11 +26,10 @@ def _sample(name: str, length: int) -> dict[str, Any]:
     one_hot = inputs.shape[1] > 1 and bool(
         np.isin(inputs, (0.0, 1.0)).all() and (inputs.sum(axis=1) == 1.0).all()
     )
-    picture, classes, target = task.picture(batch, 0), None, None
-    if task.loss == "cross_entropy":
-        classes = [_class_name(name, k) for k in range(task.output_size)]
+    picture, classes = task.picture(batch, 0), task.classes()
+    if classes is not None:
         found = batch.targets[0] if task.readout == "last" else batch.targets[:, 0]
-        target = found.tolist()
+        target: Any = found.tolist()
     else:
         target = float(batch.targets[0, 0])
     return {
@@ -42,20 +41,12 @@ def _sample(name: str, length: int) -> dict[str, Any]:
         "marks": batch.marks[0].tolist(),
         "answer": task.answer(batch, 0),
         "readout": task.readout,
-        "classes": classes,
+        "classes": None if classes is None else [_(word) for word in classes],
+        "silent": task.silent,
         "target": target,
         "picture": None if picture is None else _float32(picture),
         "size": 0 if picture is None else picture.shape[0],
     }
-
-
-def _class_name(name: str, index: int) -> str:
-    """What an output says when it is the largest, in the task's own words."""
-    task = TASKS[name]
-    one = np.eye(task.output_size)[index]
-    if task.readout == "every":
-        return task.channels()[index] if index < len(task.channels()) else str(index)
-    return task.predicted(one)
 
 
 def _float32(array: np.ndarray) -> str:

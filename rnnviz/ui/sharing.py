@@ -60,6 +60,7 @@ FILE_NEWS = (_OPENED, _REFUSED)  # what is said until the next action
 PARTS = tuple(f"grad_{group}" for group in GROUPS)
 STEP_COLUMNS = (
     "loss", "norm_before", "norm_after", "threshold", "learning_rate", *PARTS, "update_norm", "weight_norm",
+    "full_norm", "full_cosine", "omega",
 )  # fmt: skip
 VALIDATION_COLUMNS = ("validation_loss", "validation_accuracy", "saturated", "dead")
 

@@ -16,7 +16,7 @@ import streamlit as st
 from ..experiment import CHANGEABLE, Experiment, knob
 from ..runs.store import ACTIVE, New, Run, Store, StoreFullError, new_id, owner_hash
 from ..twins import LETTERS
-from . import link, script
+from . import link
 from .knobs import widget
 from .live import Heard
 from .text import _, plain
@@ -30,7 +30,8 @@ SPEEDS = {
     "2": "2 steps/s", "1": "1 step/s",
 }  # fmt: skip
 SLOW = "2"
-_OWNER, _FALLBACK, _NOTE, _STARTED, _SPEED = "owner", "fallback", "steering_note", "started", "speed"
+_OWNER, _FALLBACK, _NOTE, _STARTED = "owner", "fallback", "steering_note", "started"
+_SPEED, _SPEED_ROUND = "speed", "speed_round"  # what its widget begins with, and how often that was said
 
 
 def owner() -> str:
@@ -104,11 +105,10 @@ def controls(store: Store, runs: Sequence[Run]) -> None:
     _button(_("Stop"), "stop", end, _order, store, "stop", icon=":material/stop:", disabled=ended)
     back = _("Back to the same first weights and the same data, paused before the first step.")
     _button(_("Rewind"), "rewind", back, _rewind, store, icon=":material/replay:", disabled=not mine)
-    script.say(_SPEED)
     st.selectbox(
-        _("Speed"), list(SPEEDS), key=_SPEED, format_func=lambda speed: _(SPEEDS[speed]), width=150,
-        label_visibility="collapsed", on_change=_guarded, args=(_set_speed, store),
-        help=_("Slower shows every single step."),
+        _("Speed"), list(SPEEDS), list(SPEEDS).index(_speed()), key=_speed_key(),
+        format_func=lambda speed: _(SPEEDS[speed]), width=150, label_visibility="collapsed",
+        on_change=_guarded, args=(_set_speed, store), help=_("Slower shows every single step."),
     )  # fmt: skip
     _more(store, runs, mine)
     _mid_run(store, [*moving, *paused])
@@ -153,7 +153,7 @@ def _mid_run(store: Store, runs: Sequence[Run]) -> None:
             )  # fmt: skip
         now = {name: runs[0].experiment.at(runs[0].step)[name] for name in CHANGEABLE}
         for name in CHANGEABLE:
-            widget(name, now[name], _change_key(runs[0].id, name), folded=True)
+            widget(name, now[name], _change_key(runs[0].id, name))
         told = _("Every change is marked in the figures and recorded with the run.")
         label = _("Apply from the next step on")
         _button(
@@ -249,9 +249,19 @@ def _room(store: Store, more: int, replaced: Sequence[str] = ()) -> bool:
     return True
 
 
+def _speed_key() -> str:
+    """Of the widget for the speed: another one each time that something else than it sets the speed."""
+    return f"speed_{st.session_state.get(_SPEED_ROUND, 0)}"
+
+
+def _speed() -> str:
+    chosen: str = st.session_state.get(_speed_key(), st.session_state.get(_SPEED, "full"))
+    return chosen
+
+
 def _pace() -> float | None:
     """The chosen speed in steps a second."""
-    chosen = st.session_state.get(_SPEED, "full")
+    chosen = _speed()
     return None if chosen == "full" else float(chosen)
 
 
@@ -309,7 +319,9 @@ def _explode(store: Store) -> None:
     """The same runs again, deterministic as they are; those that exploded pause shortly before."""
     runs = link.runs(store)
     stops = [max(0, run.step - BEFORE_THE_END) if run.state == "diverged" else None for run in runs]
-    st.session_state[_SPEED] = SLOW  # for Play; up to the pause it goes as fast as it can
+    # For Play; up to the pause it goes as fast as it can.
+    st.session_state[_SPEED] = SLOW
+    st.session_state[_SPEED_ROUND] = st.session_state.get(_SPEED_ROUND, 0) + 1
     start(store, [run.experiment for run in runs], pause_at=stops, pace=None)
 
 

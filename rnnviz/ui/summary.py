@@ -11,7 +11,7 @@ from safetensors.numpy import load
 from ..analysis.diagnosis import diagnose
 from ..cells import CELLS
 from ..clipping import CLIPPINGS, SCOPES
-from ..experiment import Experiment
+from ..experiment import ARCHITECTURES, DIRECTIONS, Experiment
 from ..runs.chunk import row_steps
 from ..runs.store import ENDED, Run, Store
 from ..tasks import TASKS
@@ -21,15 +21,33 @@ from .overviews import overview_of
 from .text import _
 
 LOSS_LABELS = {"mse": "mean squared error", "cross_entropy": "cross-entropy (nats)"}
-CLIP_LARGEST = "value"  # the rule whose measure is the largest element
 
 
 def title(experiment: Experiment) -> str:
     """A run in a few words."""
     cell, task = CELLS[experiment.cell], TASKS[experiment.task]
-    return _("{cell}, {hidden} units · {task}, T = {T}").format(
-        cell=_(cell.label), hidden=experiment.hidden, task=_(task.label), T=experiment.steps_per_sequence()
+    network = [_("{cell}, {hidden} units").format(cell=_(cell.label), hidden=experiment.hidden)]
+    if experiment.layers > 1:
+        network.append(_("{layers} layers").format(layers=experiment.layers))
+    if experiment.directions > 1:
+        network.append(_(DIRECTIONS[experiment.direction]))
+    if experiment.architecture != "one":
+        network.append(_(ARCHITECTURES[experiment.architecture]))
+    return _("{network} · {task}, T = {T}").format(
+        network=", ".join(network), task=_(task.label), T=experiment.steps_per_sequence()
     )
+
+
+def parts(layers: int, directions: int) -> list[dict[str, Any]]:
+    """What the heat map and the spectrum have one picture of each, in the order of their arrays."""
+    names = {False: _("layer {layer}, forward"), True: _("layer {layer}, backward")}
+    if directions == 1:
+        names = {False: _("layer {layer}")}
+    return [
+        {"layer": layer, "backward": backward, "label": name.format(layer=layer)}
+        for layer in range(1, layers + 1)
+        for backward, name in names.items()
+    ]
 
 
 def summary_of(store: Store, run: Run) -> dict[str, Any]:
@@ -77,16 +95,15 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
         },
         "solved_at": run.solved_at,
         "solved_sentence": _(task.solved.sentence),
-        "clip": {
-            "mode": now["clip"],
-            "measure": _(CLIPPINGS[now["clip"]].measured),
-            "largest": now["clip"] == CLIP_LARGEST,
-            "scope": _(SCOPES[now["clip_scope"]]),
-        },
+        "clip": clip_summary(now["clip"], now["clip_scope"]),
+        "truncate": experiment.truncate,
+        # The time step, counted from 1, at which a decoder takes over.
+        "decoder": T - task.answered(experiment.length) + 1 if experiment.architecture != "one" else None,
         "changes": [
             {"step": change.step, "label": said_of(change.field, change.value)}
             for change in experiment.changes
         ],
+        "parts": parts(experiment.layers, experiment.directions),
         "groups": [_("recurrent weights"), _("input weights and biases"), _("output layer")],
         "spectrum": [
             *(_("gate {gate}").format(gate=gate) for gate in CELLS[experiment.cell].gates),
@@ -100,6 +117,24 @@ def run_summary(run: Run, queue_position: int | None) -> dict[str, Any]:
         "steps_per_second": None if run.rate is None or not math.isfinite(run.rate) else round(run.rate, 1),
         "pace": run.pace,
         "queue_position": queue_position,
+    }
+
+
+def clip_summary(name: str, scope: str) -> dict[str, Any]:
+    """What the figure of the gradient's norm has to know of the clipping rule that is in force.
+
+    limit: see `Clipping.limit`; whole: whether the norm that is drawn is that of all parameters
+    """
+    rule = CLIPPINGS[name]
+    return {
+        "mode": name,
+        "measure": _(rule.measured),
+        "largest": rule.by_element,
+        "scope": _(SCOPES[scope]),
+        "limit": rule.limit,
+        "whole": scope == "all" and not rule.by_element,
+        "summary": _(rule.summary),
+        "note": _(rule.note) if rule.note else "",
     }
 
 

@@ -35,6 +35,7 @@ def task_card(experiment: Experiment) -> None:
     task = TASKS[experiment.task]
     with st.popover(_("What is the task?")):
         st.markdown(_(task.explanation))
+        st.markdown(_("**Form:** {form}.").format(form=_(task.form)))
         st.markdown(
             _("**Baseline:** {baseline}, a loss of {loss:.4g}. **Solved:** {solved}").format(
                 baseline=_(task.baseline_label),

@@ -50,7 +50,7 @@ def _row(index: int, first: Experiment, twin: Experiment, title: str) -> None:
     value_key = f"twin_{index}_{name}"
     st.session_state[value_key] = getattr(twin, name)
     with what:
-        widget(name, getattr(twin, name), value_key, _value_set, (index, name), plain=True)
+        widget(name, getattr(twin, name), value_key, _value_set, (index, name), plain=True, told=True)
 
 
 def _choices(first: Experiment, name: str) -> list[str]:

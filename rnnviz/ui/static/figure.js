@@ -1,7 +1,7 @@
 // A pane as a file: an SVG made from the same numbers with the same strokes as the screen, and a PNG of that SVG.
 
 import { SvgPen } from "./pen.js";
-import { chip, drawShape } from "./marks.js";
+import { DOTTED, chip, drawShape } from "./marks.js";
 import { sizes } from "./plot.js";
 
 const EDGE = 16;
@@ -67,7 +67,7 @@ function legend(pen, items, left, y, width, view) {
     else if (kind === "band") pen.rect(x, middle - 5 * k, 16 * k, 10 * k, { fill: color, alpha: 0.2 });
     else if (kind) {
       pen.segment(x, middle, x + 16 * k, middle, { stroke: color, width: kind === "faint" ? 1 : 2,
-        alpha: kind === "faint" ? 0.4 : 1, dash: kind === "dash" ? [4, 3] : [] });
+        alpha: kind === "faint" ? 0.4 : 1, dash: { dash: [4, 3], dotted: DOTTED }[kind] ?? [] });
       if (kind === "dots") pen.circles([x + 8 * k], [middle], 3 * k, color);
     }
     pen.text(words, x + (kind ? 22 * k : 0), middle, { size, baseline: "middle", fill: theme.muted });

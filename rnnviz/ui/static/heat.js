@@ -6,6 +6,7 @@
 import { coarse, each, element, fill, indexed, integer, write } from "./format.js";
 import { INFINITE, NOT_A_NUMBER, UNDERFLOW, heatValue } from "./decode.js";
 import { Rows, drawChanges } from "./marks.js";
+import { PartChoice, shownPart } from "./parts.js";
 import { Pane } from "./pane.js";
 import { sizes } from "./plot.js";
 import { stepAxis } from "./lines.js";
@@ -59,12 +60,12 @@ class Cells {
 
   paint(slot, domain, length, merged) {
     const { theme, limit } = this.view;
-    const { heat } = slot;
+    const { heat, part } = slot;
     Object.assign(this, { heat, domain, length, merged });
     const { width: w, height: h } = this.plot.box;
     const width = Math.max(1, Math.round(w * devicePixelRatio));
     const height = Math.max(1, Math.round(h * devicePixelRatio));
-    const placed = [slot.id, heat.generation, limit, length, theme.signature, domain, heat.rows, merged].join("|");
+    const placed = [slot.id, part, heat.generation, limit, length, theme.signature, domain, heat.rows, merged].join("|");
     if (placed !== this.painted || this.canvas.width !== width || this.canvas.height !== height) {
       this.painted = placed;
       this.canvas.width = width; // also clears it
@@ -82,7 +83,7 @@ class Cells {
     for (let i = heat.changed; i < heat.length; i += 1) {
       const [begin, end] = this.#edges(i).map((step) => Math.min(to, Math.max(from, pixel(step))) - from);
       // A column narrower than a pixel still gets one: the last of those that share it is seen.
-      this.#column(pixels, to - from, heat.codes[i], Math.min(begin, to - from - 1), Math.max(end, begin + 1), from);
+      this.#column(pixels, to - from, heat.column(i, part), Math.min(begin, to - from - 1), Math.max(end, begin + 1), from);
     }
     this.context.putImageData(image, from, 0);
     heat.changed = heat.length;
@@ -138,6 +139,7 @@ class Cells {
 export class HeatPane extends Pane {
   constructor(parent, hooks) {
     super("heat", parent, hooks, true);
+    this.parts = new PartChoice(this.head, this.legend, hooks.choose);
     this.scaleBox = element("div", "scale", this.names);
     this.scaleName = element("span", "scale-name", this.scaleBox);
     this.bar = element("div", "bar", this.scaleBox);
@@ -178,8 +180,18 @@ export class HeatPane extends Pane {
     this.scaleBox.style.setProperty("--nan-dark", theme.nan[0]);
     this.scaleBox.style.setProperty("--nan-light", theme.nan[1]);
     const floor = FLOORS[run?.precision ?? "float32"];
+    this.parts.words(this.view, text.heat_title);
     this.setHelp(text, text.heat_title,
-      `${text.heat_help} ${floor ? fill(text.heat_floor, { precision: run?.precision ?? "float32", ...floor }) : ""}`.trim());
+      `${text.heat_help} ${this.#reading()} ${floor ? fill(text.heat_floor, { precision: run?.precision ?? "float32", ...floor }) : ""}`.trim());
+  }
+
+  /** Which rows tell whether a layer learns from afar, for each way of reading that is shown. */
+  #reading() {
+    const { slots, text } = this.view;
+    if (this.parts.select.hidden) return text.heat_help_early;
+    const ways = slots.map(({ backward }) => (backward ? text.heat_help_backward : text.heat_help_forward));
+    const joined = slots.some(({ run }) => run?.parts?.some(({ layer, backward }) => backward && layer > 1));
+    return [...new Set(ways), text.part_help, joined ? text.heat_help_joined : ""].filter(Boolean).join(" ");
   }
 
   /** T of the longest sequence; before a run is known, what the rows say. One axis for all twins. */
@@ -199,7 +211,7 @@ export class HeatPane extends Pane {
       const ticks = empty ? [] : timeTicks(length, Math.max(2, Math.floor(plot.box.height / distance)));
       plot.y = { low: 0.5, high: length + 0.5, log: false, ticks, labels: ticks.map(integer), grid: false };
       plot.x = stepAxis(plot, view.limit, empty);
-      const marks = JSON.stringify(slot.run?.changes ?? []);
+      const marks = JSON.stringify([slot.run?.changes ?? [], slot.run?.decoder]);
       // The axes change rarely; the cells are painted at every draw.
       const frame = [view.limit, length, plot.width, plot.height, plot.density, view.theme.signature, view.large, empty,
         marks, slot.letter].join("|");
@@ -212,6 +224,14 @@ export class HeatPane extends Pane {
   }
 
   #over(pen, plot, slot) {
+    const border = slot.run?.decoder;
+    if (border) {
+      const { left, width } = plot.box;
+      const y = Math.round(plot.py(border - 0.5));
+      const { theme } = this.view;
+      pen.segment(left, y + 0.5, left + width, y + 0.5, { stroke: theme.background, lineWidth: 3 });
+      pen.segment(left, y + 0.5, left + width, y + 0.5, { stroke: theme.text, dash: [5, 4] });
+    }
     drawChanges(pen, plot, [slot], new Rows(3, sizes(this.view).letters), true)();
   }
 
@@ -306,7 +326,7 @@ export class HeatPane extends Pane {
       write(this.at, "");
       return;
     }
-    const value = (slot, i, row) => coarse(heatValue(slot.heat.codes[i][row]), text);
+    const value = (slot, i, row) => coarse(heatValue(slot.heat.column(i, slot.part)[row]), text);
     const [[first, i]] = known;
     const at = fill(text.at_step, { step: integer(first.heat.step[i]) });
     const bottom = (slot, j) => value(slot, j, 0);
@@ -333,9 +353,24 @@ export class HeatPane extends Pane {
   caption() {
     const { slots, text } = this.view;
     const known = slots.filter(({ heat }) => heat.length);
-    if (!known.length) this.setCaption([text.heat_waiting]);
-    else if (slots.length > 1) this.setCaption([this.#compared(known), this.#shared(known)]);
-    else this.setCaption([this.#one(known[0]), this.#shared(known)]);
+    const shown = shownPart(slots, text);
+    if (!known.length) this.setCaption([text.heat_waiting, shown]);
+    else if (slots.length > 1) {
+      this.setCaption([this.#compared(known), this.#cut(known), this.#decoders(known), this.#shared(known), shown]);
+    } else this.setCaption([this.#one(known[0]), this.#decoders(known), this.#shared(known), shown]);
+  }
+
+  /** Where a decoder has taken over. */
+  #decoders(known) {
+    const { text } = this.view;
+    const own = known.find(({ run }) => run?.decoder);
+    return own ? fill(text.heat_decoder, { t: integer(own.run.decoder) }) : "";
+  }
+
+  /** Where a gradient ends because it was cut off there, it has not faded. */
+  #cut(known) {
+    const list = each(known, ({ run }) => (run?.truncate ? integer(run.truncate) : null));
+    return list ? fill(this.view.text.heat_cut_each, { list }) : "";
   }
 
   #shared([slot]) {
@@ -343,33 +378,46 @@ export class HeatPane extends Pane {
     return merged > 1 ? fill(this.view.text.heat_rows, { rows: integer(merged) }) : "";
   }
 
-  #ends({ heat }) {
-    const column = heat.codes[heat.length - 1];
-    return [heatValue(column[0]), heatValue(column[heat.rows - 1])];
+  /** The rows of the steps that were read first and last: the gradient goes from the latter to the former. */
+  #way({ heat, backward }) {
+    return backward ? [heat.rows - 1, 0] : [0, heat.rows - 1];
+  }
+
+  #ends(slot) {
+    const column = slot.heat.column(slot.heat.length - 1, slot.part);
+    return this.#way(slot).map((row) => heatValue(column[row]));
   }
 
   #one(slot) {
     const { text } = this.view;
     const { heat, run } = slot;
+    const loss = slot.losses.values.loss.at(-1);
+    if (run?.state === "diverged" && loss !== undefined && !Number.isFinite(loss)) {
+      return fill(text.heat_lost, { step: integer(heat.last) });
+    }
     const [first, last] = this.#ends(slot);
     const ratio = first / last;
-    const template = first === 0 ? text.heat_vanished
+    const template = first === 0 ? (run?.truncate ? text.heat_cut : text.heat_vanished)
       : Number.isFinite(ratio) && ratio > 0 ? text.heat_ratio : text.heat_pair;
     return fill(template, {
       step: integer(heat.last),
-      first: this.#time(slot, 0),
-      last: this.#time(slot, heat.rows - 1),
+      first: this.#time(slot, this.#way(slot)[0]),
+      last: this.#time(slot, this.#way(slot)[1]),
       first_value: coarse(first, text),
       last_value: coarse(last, text),
       ratio: coarse(ratio, text),
       precision: run?.precision ?? "",
+      steps: integer(run?.truncate ?? 0),
     });
   }
 
   /** "The gradient at t = 1 as a share of that at t = T: A 1e-9, B 0.3." */
   #compared(known) {
     const { text } = this.view;
-    return fill(text.heat_compared, { first: this.#time(known[0], 0),
+    const backward = new Set(known.map((slot) => slot.backward));
+    const template = backward.size > 1 ? text.heat_compared_mixed
+      : backward.has(true) ? text.heat_compared_backward : text.heat_compared;
+    return fill(template, { first: this.#time(known[0], 0),
       list: each(known, (slot) => {
         const [first, last] = this.#ends(slot);
         return first === 0 && last > 0 ? text.heat_zero : coarse(first / last, text);

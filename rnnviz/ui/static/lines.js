@@ -142,7 +142,7 @@ export class LinePane extends Pane {
         // A thin line where it runs up and down in every pixel, a stronger one where single steps can be seen.
         const strong = curve.wide ?? (curve.dots || curve.x.length <= width);
         pen.line(xs, ys, { stroke: curve.color, alpha: curve.alpha ?? 1, dash: curve.dash,
-          width: curve.dash ? line * 0.8 : strong ? line : thin });
+          width: curve.dash && !curve.wide ? line * 0.8 : strong ? line : thin });
         const apart = (plot.px(curve.x.at(-1)) - plot.px(curve.x[0])) / Math.max(1, curve.x.length - 1);
         const lone = ys.length <= 3 && ys.filter((y) => Number.isFinite(y)).length === 1; // no line can be seen
         if (lone || (curve.dots && apart > 7 * k)) pen.circles(xs, ys, 2.5 * k, curve.color);

@@ -11,6 +11,7 @@ import { Header } from "./header.js";
 import { HeatPane } from "./heat.js";
 import { LossPane } from "./loss.js";
 import { NormPane } from "./norm.js";
+import { FIRST as FIRST_PART } from "./parts.js";
 import { SamplePane, readSample } from "./sample.js";
 import { Slot } from "./slot.js";
 import { SpectrumPane } from "./spectrum.js";
@@ -59,7 +60,7 @@ class Live {
     this.updates = 0;
     this.hover = { step: null, fraction: null };
     this.pinned = null;
-    this.view = { slots: [new Slot(null)], text: {}, theme: null, limit: 1, large: false };
+    this.view = { slots: [new Slot(null)], text: {}, theme: null, limit: 1, large: false, choice: FIRST_PART };
     this.notice = ""; // name of a template
     this.source = new Source(() => this.view.slots, {
       run: (slot, run, known) => this.#run(slot, run, known),
@@ -79,7 +80,7 @@ class Live {
     this.grid = element("div", "grid", this.root);
     this.panes = new Map();
     this.hooks = { view: this.view, hover: (step, fraction) => this.#hover(step, fraction),
-      pin: (step, fraction) => this.#pin(step, fraction) };
+      pin: (step, fraction) => this.#pin(step, fraction), choose: (part) => this.#choose(part) };
     this.#styles(data.css);
   }
 
@@ -208,7 +209,7 @@ class Live {
     const old = view.slots;
     view.slots = wanted.map(({ id = null, letter = "", title = "", color = null }, i) => {
       const slot = old.find((one) => one.id === id && (id !== null || one === old[i])) ?? new Slot(id);
-      Object.assign(slot, { letter, title, given: color });
+      Object.assign(slot, { letter, title, given: color, choice: view.choice });
       const sample = JSON.stringify(samples[id] ?? null);
       if (sample !== slot.told) {
         slot.told = sample;
@@ -283,8 +284,9 @@ class Live {
   #run(slot, run, known) {
     const before = this.replaying ? slot.final : slot.run;
     const state = before?.state ?? null;
-    const appearance = ({ color, loss, accuracy, clip, sequence_steps, row_steps, spectrum, groups, changes, repeats }) => (
-      JSON.stringify([color, loss, accuracy?.label, clip, sequence_steps, row_steps, spectrum, groups, changes, repeats]));
+    const appearance = ({ color, loss, accuracy, clip, truncate, sequence_steps, row_steps, spectrum, groups, changes, repeats,
+      parts }) => (JSON.stringify([color, loss, accuracy?.label, clip, truncate, sequence_steps, row_steps, spectrum, groups, changes,
+      repeats, parts]));
     const looksNew = !before || appearance(before) !== appearance(run);
     slot.run = run;
     if (this.replaying && ended(run)) {
@@ -355,6 +357,15 @@ class Live {
     this.hover = this.pinned ?? { step: null, fraction: null };
     this.root.classList.toggle("pinned", this.pinned !== null);
     this.#schedule({ cursor: true });
+  }
+
+  /** Another layer or direction, in all figures that show one. */
+  #choose(choice) {
+    this.view.choice = choice;
+    for (const slot of this.view.slots) slot.choice = choice;
+    this.#words();
+    this.flush = true;
+    this.#schedule({ figures: true, words: true });
   }
 
   #schedule(what) {
@@ -435,6 +446,7 @@ class Live {
     set(root, "states", states.join(","));
     set(root, "settled", this.queue.length || this.due.figures ? "no" : "yes");
     set(root, "changes", view.slots.map((slot) => slot.run?.changes?.length ?? 0).join(","));
+    set(root, "parts", view.slots.map((slot) => slot.part).join(","));
     set(root, "pinned", this.pinned ? String(Math.round(this.pinned.step)) : "");
     set(root, "film", this.film.ready ? (this.film.playing ? "playing" : "paused") : "");
   }

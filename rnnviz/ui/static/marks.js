@@ -5,6 +5,7 @@ import { fade } from "./theme.js";
 import { nearest } from "./series.js";
 import { sizes } from "./plot.js";
 
+export const DOTTED = [2, 2.5]; // px drawn and left out
 export const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "ring"];
 
 /** Points of a shape of the given radius around the origin; circles are drawn as such. */

@@ -70,12 +70,12 @@ export class Pane {
     this.legendItems = [];
     this.root = element("section", `pane pane-${name}`, parent);
 
-    const head = element("div", "pane-head", this.root);
-    const title = element("div", "pane-title", head);
+    this.head = element("div", "pane-head", this.root);
+    const title = element("div", "pane-title", this.head);
     this.title = element("h3", "", title);
     this.#help(title);
     this.#menu(title);
-    this.legend = element("div", "legend", head);
+    this.legend = element("div", "legend", this.head);
 
     this.names = element("div", "axis-names", this.root);
     this.axis = element("span", "axis-name", this.names);
@@ -211,7 +211,7 @@ export class Pane {
   }
 
   /**
-   * items: [{key, kind: "line"|"dots"|"dash"|"band"|"shape"|"chip"|"", color, label, shape, slot}]
+   * items: [{key, kind: "line"|"dots"|"dash"|"dotted"|"band"|"shape"|"chip"|"", color, label, shape, slot}]
    * -> this.values[key] are the nodes of the numbers.
    */
   setLegend(items) {

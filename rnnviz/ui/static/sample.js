@@ -9,6 +9,7 @@ import { plainAxis, timeTicks } from "./axes.js";
 import { sizes } from "./plot.js";
 
 const MOST_PANELS = 3; // channels drawn as a row of bars each; more become a map of shades
+const MOST_TOLD = 8; // channels that are named where the pointer is
 const MOST_BARS = 160; // steps drawn as bars; more become a line
 
 const floats = (base64) => (base64 === null || base64 === undefined ? null
@@ -109,7 +110,7 @@ export class SamplePane extends Pane {
     if (sample.readout === "every") {
       const chosen = this.#chosen(sample, prediction);
       const right = chosen.filter((symbol, t) => symbol === sample.target[t]).length;
-      return fill(text.sample_right, { right: integer(right), all: integer(sample.T) });
+      return fill(text.sample_right, { right: integer(right), all: integer(chosen.length) });
     }
     if (!sample.classes) return this.#precise(prediction.outputs[0]);
     if (!prediction.outputs.every(Number.isFinite)) return text.sample_none;
@@ -167,6 +168,7 @@ export class SamplePane extends Pane {
     const n = sample.channels.length;
     const high = room / n;
     const every = Math.max(1, Math.ceil((letters * 1.15) / high));
+    const thin = high < 6; // lines between the rows would be all that is seen
     let most = 0;
     for (let t = 0; t < sample.T; t += 1) for (let i = 0; i < n; i += 1) most = Math.max(most, Math.abs(sample.at(t, i)));
     sample.channels.forEach((name, i) => {
@@ -175,12 +177,12 @@ export class SamplePane extends Pane {
         pen.text(pen.fitted(name, 56, letters), left - 8, y + high / 2,
           { size: letters, align: "right", baseline: "middle", fill: theme.muted });
       }
-      if (i) pen.segment(left, Math.round(y) + 0.5, left + cell * sample.T, Math.round(y) + 0.5, { stroke: theme.grid });
+      if (i && !thin) pen.segment(left, Math.round(y) + 0.5, left + cell * sample.T, Math.round(y) + 0.5, { stroke: theme.grid });
       for (let t = 0; t < sample.T; t += 1) {
         const value = sample.at(t, i) / (most || 1);
         if (!value) continue;
         const space = cell > 4 ? 1 : 0;
-        pen.rect(left + t * cell + space / 2, y + 1, Math.max(1, cell - space), high - 2,
+        pen.rect(left + t * cell + space / 2, thin ? y : y + 1, Math.max(1, cell - space), thin ? high : high - 2,
           { fill: sample.marks.includes(t) ? theme.text : theme.muted, alpha: Math.abs(value), radius: cell > 8 ? 2 : 0 });
       }
     });
@@ -217,7 +219,7 @@ export class SamplePane extends Pane {
       const full = String(sample.classes?.[symbol] ?? symbol);
       return pen.measure(full, size, 700) <= cell ? full : "–";
     };
-    const blank = sample.target[0];
+    const before = sample.T - sample.target.length; // steps that have no answer: the sequence is still being read
     const rows = [[text.sample_truth, sample.target, null],
       ...slots.map((slot) => [text.sample_said, this.#chosen(sample, slot.prediction), slot])];
     rows.forEach(([name, list, slot], j) => {
@@ -230,12 +232,12 @@ export class SamplePane extends Pane {
       }
       list?.forEach((symbol, t) => {
         const right = !judged || symbol === sample.target[t];
-        const x = plot.px(t + 1);
+        const x = plot.px(before + t + 1);
         if (!right) {
           pen.rect(x - cell / 2 + 0.5, middle - row / 2 + 1, Math.max(1, cell - 1), row - 2,
             { fill: theme.bad, alpha: 0.28, radius: 2 });
         }
-        if (symbol === blank && right) pen.circles([x], [middle], Math.min(1.2, cell / 5), theme.faint);
+        if (symbol === sample.silent && right) pen.circles([x], [middle], Math.min(1.2, cell / 5), theme.faint);
         else if (legible) {
           pen.text(word(symbol), x, middle,
             { size, weight: right ? 400 : 700, align: "center", baseline: "middle", fill: right ? theme.text : theme.bad });
@@ -248,7 +250,7 @@ export class SamplePane extends Pane {
     if (!prediction) return null;
     const size = sample.classes.length;
     const { outputs } = prediction;
-    return Array.from({ length: sample.T }, (_, t) => largest([...outputs.subarray(t * size, (t + 1) * size)]));
+    return sample.target.map((_, t) => largest([...outputs.subarray(t * size, (t + 1) * size)]));
   }
 
   /** What the networks say, in words and numbers, below the chart: bars for classes, a line for a number. */
@@ -328,9 +330,15 @@ export class SamplePane extends Pane {
       write(this.at, "");
       return;
     }
-    const said = sample.symbols ? sample.channels[sample.symbols[t - 1]]
-      : sample.channels.map((name, i) => `${name} ${Number(sample.at(t - 1, i).toPrecision(3))}`).slice(0, 8).join(", ");
+    const said = sample.symbols ? sample.channels[sample.symbols[t - 1]] : this.#values(sample, t - 1);
     write(this.at, fill(text.sample_at, { t: integer(t), value: said }));
+  }
+
+  /** The channels at a step; of many, some of those that are not 0. */
+  #values(sample, t) {
+    const all = sample.channels.map((name, i) => [name, sample.at(t, i)]);
+    const told = all.length > MOST_TOLD ? all.filter(([, value]) => value !== 0).slice(0, MOST_TOLD) : all;
+    return told.map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`).join(", ") || "0";
   }
 
   caption() {

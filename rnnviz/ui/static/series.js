@@ -112,7 +112,7 @@ export class Series {
   }
 }
 
-/** Columns of the heat map: one Int16Array of R codes for each training step kept. */
+/** Columns of the heat map: for each training step kept one Int16Array of the R codes of every part. */
 export class Columns {
   constructor(capacity = COLUMNS) {
     this.capacity = capacity;
@@ -124,6 +124,7 @@ export class Columns {
     this.codes = [];
     this.generation = (this.generation ?? 0) + 1; // whoever has painted the old columns paints anew
     this.rows = 0;
+    this.parts = 1; // layers and directions
     this.gap = 0; // least distance of two kept columns; only the newest may be closer
     this.low = Infinity; // smallest and largest finite code seen
     this.high = -Infinity;
@@ -139,15 +140,23 @@ export class Columns {
     return this.length ? this.step[this.length - 1] : -Infinity;
   }
 
-  append(steps, codes, rows) {
-    if (steps.length && rows !== this.rows) {
-      this.clear(); // another sequence length: an old column beside a new one would mean nothing
+  append(steps, codes, rows, parts = 1) {
+    if (steps.length && (rows !== this.rows || parts !== this.parts)) {
+      this.clear(); // another network or sequence length: an old column beside a new one would mean nothing
       this.rows = rows;
+      this.parts = parts;
     }
+    const size = rows * parts;
     for (let i = 0; i < steps.length; i += 1) {
       if (steps[i] <= this.last) continue;
-      this.#push(steps[i], codes.slice(i * rows, (i + 1) * rows));
+      this.#push(steps[i], codes.slice(i * size, (i + 1) * size));
     }
+  }
+
+  /** The R codes of one part in column i. */
+  column(i, part) {
+    const from = Math.min(part, this.parts - 1) * this.rows;
+    return this.codes[i].subarray(from, from + this.rows);
   }
 
   #push(step, column) {

@@ -2,6 +2,7 @@
 
 import { coarse, differ, each, fill, gradient, integer, write } from "./format.js";
 import { LinePane } from "./lines.js";
+import { PartChoice, shownPart } from "./parts.js";
 import { SHAPES } from "./marks.js";
 import { fade } from "./theme.js";
 
@@ -13,6 +14,7 @@ const SHADES = [0.9, 0.62, 0.44, 0.3];
 export class SpectrumPane extends LinePane {
   constructor(parent, hooks) {
     super("spectrum", parent, hooks, "log", true);
+    this.parts = new PartChoice(this.head, this.legend, hooks.choose);
   }
 
   /** The last matrix is the step Jacobian: the one that decides, in the run's own colour. */
@@ -30,7 +32,9 @@ export class SpectrumPane extends LinePane {
     write(this.title, text.spectrum_title);
     write(this.axis, text.spectrum_axis);
     write(this.xAxis, text.training_step);
-    this.setHelp(text, text.spectrum_title, text.spectrum_help);
+    this.parts.words(this.view, text.spectrum_title);
+    this.setHelp(text, text.spectrum_title, [text.spectrum_help, this.parts.select.hidden ? "" : text.part_help]
+      .filter(Boolean).join(" "));
     const one = slots.length === 1;
     const apart = differ(slots, signature); // other cells have other matrices: each chart names its own
     const common = slots.map(labels).find(Boolean) ?? [];
@@ -55,10 +59,10 @@ export class SpectrumPane extends LinePane {
     const { spectrum } = slot;
     const curves = [];
     if (spectrum) {
-      const { rows, step, values } = spectrum;
-      curves.push({ x: step, y: values[`sigma${rows - 1}`], color: this.#color(slot, rows - 1, rows), dash: [4, 3] });
+      const { rows, step } = spectrum;
+      curves.push({ x: step, y: slot.stretch(`sigma${rows - 1}`), color: this.#color(slot, rows - 1, rows), dash: [4, 3] });
       for (let row = 0; row < rows; row += 1) {
-        const y = values[`radius${row}`];
+        const y = slot.stretch(`radius${row}`);
         curves.push({ x: step, y, color: this.#color(slot, row, rows), wide: true,
           end: { shape: this.#shape(row, rows) } });
       }
@@ -72,14 +76,14 @@ export class SpectrumPane extends LinePane {
     if (slots.length === 1) {
       const i = at(slots[0]);
       for (const [key, node] of Object.entries(this.values)) {
-        const y = i < 0 ? undefined : slots[0].spectrum.values[key]?.[i];
+        const y = i < 0 ? undefined : slots[0].stretch(key)?.[i];
         write(node, y === undefined ? "" : gradient(y, text));
       }
     } else {
       this.charts.forEach(({ reading }, j) => {
         const { spectrum } = slots[j];
         const i = at(slots[j]);
-        write(reading, i < 0 ? "" : gradient(spectrum.values[`radius${spectrum.rows - 1}`][i], text));
+        write(reading, i < 0 ? "" : gradient(slots[j].stretch(`radius${spectrum.rows - 1}`)[i], text));
       });
     }
     const steps = slots.map((slot) => slot.spectrum?.step[at(slot)]).filter((one) => one !== undefined);
@@ -88,22 +92,24 @@ export class SpectrumPane extends LinePane {
 
   caption() {
     const { slots, text } = this.view;
-    const newest = ({ spectrum }) => spectrum?.values[`radius${spectrum.rows - 1}`].at(-1);
+    const newest = (slot) => slot.spectrum && slot.stretch(`radius${slot.spectrum.rows - 1}`).at(-1);
+    const encoder = slots.some(({ run }) => run?.decoder) ? text.spectrum_encoder : "";
+    const shown = [shownPart(slots, text), encoder].filter(Boolean).join(" ");
     const known = slots.filter((slot) => Number.isFinite(newest(slot)));
     if (!known.length) {
       const looked = slots.some((slot) => slot.validation.length);
       const measured = slots.some((slot) => slot.spectrum?.length);
-      this.setCaption([looked ? (measured ? text.spectrum_unmeasured : text.not_recorded) : text.spectrum_waiting]);
+      this.setCaption([looked ? (measured ? text.spectrum_unmeasured : text.not_recorded) : text.spectrum_waiting, shown]);
     } else if (slots.length > 1) {
-      this.setCaption([fill(text.spectrum_each, { list: each(known, (slot) => gradient(newest(slot), text)) })]);
+      this.setCaption([fill(text.spectrum_each, { list: each(known, (slot) => gradient(newest(slot), text)) }), shown]);
     } else {
       const [{ spectrum, run }] = known;
       const radius = newest(known[0]);
-      const T = run?.sequence_steps ?? 1;
+      const T = run?.decoder ? run.decoder - 1 : run?.sequence_steps ?? 1; // a decoder's weights are others
       const power = coarse(radius ** T, text);
       this.setCaption([fill(text.spectrum_now, { step: integer(spectrum.last), radius: gradient(radius, text),
-        sigma: gradient(spectrum.values[`sigma${spectrum.rows - 1}`].at(-1), text) }),
-      fill(text.spectrum_power, { T: integer(T), power })]);
+        sigma: gradient(known[0].stretch(`sigma${spectrum.rows - 1}`).at(-1), text) }),
+      fill(text.spectrum_power, { T: integer(T), power }), shown]);
     }
   }
 }
