@@ -32,7 +32,7 @@ def _right_and_clipped(record: Chunk) -> str:
 
 
 def _units(record: Chunk) -> str:
-    first = power(float(record.grad_hidden[-1, 0]))
+    first = power(float(record.grad_hidden[-1, 0, 0, 0]))
     return (
         f"{percent(float(record.dead[-1]))} of the units dead at the end, gradient at the first step {first}"
     )
@@ -74,7 +74,7 @@ DEAD = Lesson(
     "slope is 0, so no gradient passes: at the first step it is exactly zero, and nothing brings the units "
     "back. The loss looks calm, for the output layer still learns to guess. Clipped updates are too short "
     "to do this here. Lu, Shin, Su & Karniadakis (2020), Dying ReLU and Initialization.",
-    experiments=differ({**LOUD, "cell": "relu", "steps": 300}, "clip", "none", "norm"),
+    experiments=differ({**LOUD, "cell": "relu", "steps": 300, "learning_rate": 0.02}, "clip", "none", "norm"),
     twins=("clipping off", "clipped to norm 1"),
     panes=("norm", "heat", "loss"),
     effect="At the end at least 75 % of the units are dead without clipping and at most 60 % with it, and "
@@ -83,8 +83,8 @@ DEAD = Lesson(
     criterion=lambda off, on: (
         off.dead[-1] >= 0.75
         and on.dead[-1] <= 0.6
-        and off.grad_hidden[-1, 0] == 0
-        and on.grad_hidden[-1, 0] > 0
+        and off.grad_hidden[-1, 0, 0, 0] == 0
+        and on.grad_hidden[-1, 0, 0, 0] > 0
     ),
     number=_units,
 )

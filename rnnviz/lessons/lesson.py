@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,7 +89,7 @@ def reach(record: Chunk, step: int = 0) -> float:
 
     step: index of the training step, 0 for the network as it was drawn.
     """
-    first, last = (float(record.grad_hidden[step, t]) for t in (0, -1))
+    first, last = (float(record.grad_hidden[step, 0, 0, t]) for t in (0, -1))
     return first / last if last else float("nan")
 
 
@@ -113,5 +114,7 @@ def power(value: float) -> str:
     """A number in few digits, far from 1 as a power of ten: "0.125", "1,730", "3.6e-12"."""
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{float(f'{value:.3g}'):,.6g}"
+    if not math.isfinite(value):
+        return str(value)
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"

@@ -143,7 +143,7 @@ IDENTITY = Lesson(
     experiments=differ(
         {
             "task": "temporal_order", "length": 50, "cell": "relu", "hidden": 64, "batch": 32,
-            "learning_rate": 0.001, "steps": 1000,
+            "learning_rate": 0.0003, "steps": 1500,
         },
         "initialization", "pytorch", "identity",
     ),
