@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnviz import network as network_module
-from rnnviz.analysis import activity, heat
-from rnnviz.analysis.activity import Probe
+from rnnviz.analysis import heat
+from rnnviz.analysis.activity import PROBES, activity
 from rnnviz.analysis.spectrum import jacobian_times, spectrum, step_jacobians, stretch
-from rnnviz.bptt import cell_weights, unroll
-from rnnviz.cells import CELLS, Cell, Step
+from rnnviz.bptt import TorchOps, Trace, peepholes, unroll
+from rnnviz.cells import CELLS
 from rnnviz.experiment import Experiment
+from rnnviz.kernels import KERNELS
 from rnnviz.network import Network
+from rnnviz.stack import layer_of
 from rnnviz.tasks import TASKS
 
 every_cell = pytest.mark.parametrize("name", CELLS)
 
 
-def network(name: str, hidden: int = 5, **values: Any) -> Network:
-    made = Network(
-        Experiment(task="digits_rows", cell=name, hidden=hidden, **{"precision": "float64", **values})
-    )
+def network(name: str, hidden: int = 5, kernel: str = "torch", **values: Any) -> Network:
+    plain = {"task": "digits_rows", "cell": name, "hidden": hidden, "precision": "float64"}
+    made = Network(Experiment(**{**plain, **values}), kernel=kernel)
     made.flat.mul_(1.7)  # away from the first weights, so that the gates do something
     return made
 
@@ -36,8 +37,10 @@ def inputs(made: Network, task: str = "digits_rows") -> torch.Tensor:
     return made.tensors(TASKS[task].validation_batch(TASKS[task].default_length))[0]
 
 
-def of_sequence(step: Step, i: int) -> Step:
-    return Step(*(tuple(part[i : i + 1] for part in parts) for parts in step))
+def trace_of(made: Network, task: str = "digits_rows", reverse: bool = False) -> Trace:
+    """What a layer did with the first sequences; the sequence that matters is the first."""
+    layer = layer_of("torch")(made.cell, 8, made.weights()["weight_hh"].shape[1], made.precision, reverse)
+    return layer.forward(made.weights(), inputs(made, task)[:, :2])
 
 
 # The spectrum
@@ -81,49 +84,49 @@ def test_a_matrix_that_is_not_finite_has_no_spectrum_and_its_neighbours_have():
     assert np.isnan(stretch(matrices[:1])).all()
 
 
-def by_autograd(cell: Cell, made: Network, step: Step, a_x: torch.Tensor) -> torch.Tensor:
-    """ds_t/ds_{t-1} of one sequence, by differentiating the step."""
+def by_autograd(made: Network, trace: Trace, t: int) -> torch.Tensor:
+    """ds/ds_before of the first sequence at one step, by differentiating the step."""
+    weights, states = made.weights(), made.cell.states
+    a_x = trace.inputs[t, :1] @ weights["weight_ih"].T + weights["bias_ih"]
 
     def forward(*before: torch.Tensor) -> torch.Tensor:
-        weights = cell_weights(cell, made.weights)
-        state = cell.forward(torch, weights, a_x, tuple(b[None] for b in before)).state
-        return torch.cat(state, -1)[0]
+        known = SimpleNamespace(**{s: b[None] for s, b in zip(states, before, strict=True)})
+        now = made.cell.forward(TorchOps(made.cell, weights, a_x), known, peepholes(made.cell, weights))
+        return torch.cat([now[s] for s in states], -1)[0]
 
-    parts = torch.autograd.functional.jacobian(forward, tuple(b[0] for b in step.before))
+    parts = torch.autograd.functional.jacobian(forward, tuple(trace.before(s)[t, 0] for s in states))
     return torch.cat(parts, -1)
 
 
 @every_cell
-def test_the_step_jacobian_is_that_of_autograd(name):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_step_jacobian_is_that_of_autograd(name, reverse):
     made = network(name)
-    x = inputs(made)
-    steps = [of_sequence(s, 3) for s in unroll(made.cell, made.weights, x)]
-    a_x = x[:, 3:4] @ made.weights["weight_ih"].T + made.weights["bias_ih"]
-    chosen = [1, 4, 7]
-    got = step_jacobians(made.cell, made.weights, [steps[t] for t in chosen])
+    trace, chosen = trace_of(made, reverse=reverse), [1, 4, 6]
+    got = step_jacobians(made.cell, made.weights(), trace, chosen)
     size = 5 * len(made.cell.states)
     assert got.shape == (3, size, size)
     for t, jacobian in zip(chosen, got, strict=True):
-        torch.testing.assert_close(jacobian, by_autograd(made.cell, made, steps[t], a_x[t]))
+        torch.testing.assert_close(jacobian, by_autograd(made, trace, t))
 
 
 @every_cell
-def test_the_spectrum_has_a_row_for_each_gate_and_one_for_the_step(name):
+@pytest.mark.parametrize(("reverse", "times"), [(False, [1, 7]), (True, [6, 0])])
+def test_the_spectrum_has_a_row_for_each_gate_and_one_for_the_step(name, reverse, times):
     made = network(name)
-    steps = [of_sequence(s, 0) for s in unroll(made.cell, made.weights, inputs(made))][1:]
-    got = spectrum(made.cell, made.weights, steps)
+    trace = trace_of(made, reverse=reverse)
+    got = spectrum(made.cell, made.weights(), trace)
     assert got.shape == (len(made.cell.gates) + 1, 2)
     assert got.dtype == np.float64
-    blocks = made.weights["weight_hh"].split(5)
+    blocks = made.weights()["weight_hh"].split(5)
     np.testing.assert_allclose(got[:-1], [by_eigenvalues(b.numpy()) for b in blocks], rtol=1e-3)
-    each = [by_eigenvalues(j.numpy()) for j in step_jacobians(made.cell, made.weights, steps)]
+    each = [by_eigenvalues(by_autograd(made, trace, t).numpy()) for t in times]
     np.testing.assert_allclose(got[-1], np.exp(np.log(each).mean(0)), rtol=1e-3)
 
 
 def test_of_a_linear_network_the_step_is_the_matrix_itself():
     made = network("linear")
-    steps = [of_sequence(s, 0) for s in unroll(made.cell, made.weights, inputs(made))][1:]
-    got = spectrum(made.cell, made.weights, steps)
+    got = spectrum(made.cell, made.weights(), trace_of(made))
     np.testing.assert_allclose(got[0], got[1], rtol=1e-12)
 
 
@@ -131,17 +134,27 @@ def test_where_nothing_passes_the_mean_is_zero():
     """A ReLU network whose units are all off: the Jacobian is zero at every step."""
     made = network("relu")
     made.parameters["rnn.bias_ih_l0"].fill_(-100.0)
-    steps = [of_sequence(s, 0) for s in unroll(made.cell, made.weights, inputs(made))]
-    assert spectrum(made.cell, made.weights, steps)[-1].tolist() == [0.0, 0.0]
+    assert spectrum(made.cell, made.weights(), trace_of(made))[-1].tolist() == [0.0, 0.0]
 
 
-def test_without_steps_or_with_too_many_states_there_is_nothing_to_say():
+@every_cell
+def test_where_the_states_are_no_numbers_there_is_no_jacobian(name):
+    """The slope of a ReLU is 0 at NaN as well: nothing would seem to pass."""
+    made = network(name)
+    made.parameters["rnn.bias_ih_l0"].fill_(np.inf)
+    made.parameters["rnn.weight_hh_l0"].fill_(-np.inf)
+    got = spectrum(made.cell, made.weights(), trace_of(made))
+    assert np.isnan(got[-1]).all()
+
+
+def test_of_one_step_or_of_too_many_states_there_is_nothing_to_say():
     made = network("lstm")
-    assert np.isnan(spectrum(made.cell, made.weights, [])[-1]).all()
-    assert np.isfinite(spectrum(made.cell, made.weights, [])[:-1]).all()
+    layer = layer_of("torch")(made.cell, 8, 5, "float64")
+    got = spectrum(made.cell, made.weights(), layer.forward(made.weights(), inputs(made)[:1]))
+    assert np.isnan(got[-1]).all()
+    assert np.isfinite(got[:-1]).all()
     large = network("lstm", hidden=129)
-    steps = [of_sequence(s, 0) for s in unroll(large.cell, large.weights, inputs(large))]
-    assert np.isnan(spectrum(large.cell, large.weights, steps)).all()
+    assert np.isnan(spectrum(large.cell, large.weights(), trace_of(large))).all()
     assert jacobian_times(50, 258) == frozenset()
 
 
@@ -158,98 +171,59 @@ def test_times_are_evenly_spread_and_never_the_first(T, size):
 
 
 def test_how_many_times():
-    assert {s: len(jacobian_times(100, s)) for s in (8, 64, 128, 256)} == {8: 8, 64: 8, 128: 4, 256: 2}
-    assert {T: len(jacobian_times(T, 64)) for T in (2, 8, 20, 30, 64)} == {2: 1, 8: 2, 20: 5, 30: 7, 64: 8}
+    assert {s: len(jacobian_times(100, s)) for s in (8, 64, 128, 256)} == {8: 8, 64: 4, 128: 2, 256: 1}
+    assert {T: len(jacobian_times(T, 64)) for T in (2, 8, 20, 30, 64)} == {2: 1, 8: 2, 20: 4, 30: 4, 64: 4}
 
 
 # Activity
 
 
-def seen_all_at_once(made: Network, x: torch.Tensor) -> tuple[float, float]:
+def counted(made: Network, x: torch.Tensor) -> tuple[float, float]:
     """Shares of saturated values and dead units, counted one by one."""
-    steps = unroll(made.cell, made.weights, x)
+    steps = list(unroll(made.cell, made.weights(), x))
     flat = total = 0
-    for step in steps:
-        for gate, kind in zip(step.gates, made.cell.activations, strict=True):
-            for value in gate.flatten().tolist() if kind in ("sigmoid", "tanh") else ():
+    for now in steps:
+        for gate, kind in zip(made.cell.gates, made.cell.activations, strict=True):
+            for value in now[gate].flatten().tolist() if kind in ("sigmoid", "tanh") else ():
                 total += 1
                 flat += abs(value) > 0.9 or (kind == "sigmoid" and value < 0.1)
-    hidden = np.array([step.state[0].tolist() for step in steps])  # (T, B, H)
+    hidden = np.array([now["h"].tolist() for now in steps])  # (T, B, H)
     dead = [len(set(unit)) < 2 or max(unit) - min(unit) < 1e-6 for unit in hidden.reshape(-1, 5).T.tolist()]
     return flat / total if total else math.nan, float(np.mean(dead))
 
 
-def watched(made: Network, batch: Any) -> Probe:
-    probe = Probe(made.cell, batch.inputs.shape[0])
-    made.evaluate(batch, probe.see)
-    return probe
+def watched(made: Network) -> tuple[float, float]:
+    (traces,) = made.evaluate(TASKS["digits_rows"].validation_batch(8), PROBES).traces
+    return activity(made.cell, traces)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @every_cell
-def test_shares_are_those_of_a_count_one_by_one(name):
-    made = network(name, precision="float32")
+def test_shares_are_those_of_a_count_one_by_one(kernel, name):
+    made = network(name, kernel=kernel, precision="float32")
     made.flat.mul_(2.0)
     made.parameters["rnn.bias_ih_l0"][:2] = -60.0  # two units that a ReLU keeps off
-    probe = watched(made, TASKS["digits_rows"].validation_batch(8))
-    saturated, dead = seen_all_at_once(made, inputs(made)[:, :32])
-    np.testing.assert_allclose(probe.saturated(), saturated, rtol=1e-9)
-    assert probe.dead() == pytest.approx(dead)
+    saturated, dead = counted(made, inputs(made)[:, :32])
+    np.testing.assert_allclose(watched(made), (saturated, dead), rtol=1e-3)
     if name in ("tanh", "sigmoid", "relu"):
         assert dead >= 0.4
     if name not in ("relu", "linear"):
         assert 0 < saturated < 1
 
 
-@pytest.mark.parametrize("numbers", [1, 2**12, 2**13 + 1, 2**24])
-@pytest.mark.parametrize("kept", [1, 1000, 2**22])
-def test_parts_of_the_batch_and_blocks_of_time_do_not_matter(numbers, kept, monkeypatch):
-    """Long sequences are evaluated in parts, also of fewer sequences than are watched."""
-    made, batch = network("gru"), TASKS["digits_rows"].validation_batch(8)
-    whole = watched(made, batch)
-    monkeypatch.setattr(network_module, "EVALUATE_NUMBERS", numbers)
-    monkeypatch.setattr(activity, "BLOCK_NUMBERS", kept)
-    parts = watched(made, batch)
-    # Products of a few rows may be rounded otherwise than those of many.
-    assert parts.saturated() == pytest.approx(whole.saturated(), abs=1e-3)
-    assert parts.dead() == whole.dead()
-    assert len(parts.jacobian_steps) == len(whole.jacobian_steps) == 2
-    for one, other in zip(parts.jacobian_steps, whole.jacobian_steps, strict=True):
-        torch.testing.assert_close(one.state, other.state)
-
-
-@every_cell
-def test_the_steps_that_a_probe_keeps_are_those_of_the_first_sequence(name):
-    made = network(name)
-    batch = TASKS["digits"].validation_batch(64)
-    made = Network(Experiment(cell=name, hidden=5, precision="float64"))
-    probe = watched(made, batch)
-    steps = unroll(made.cell, made.weights, made.tensors(batch)[0][:, :1])
-    for t, kept in zip(sorted(jacobian_times(64, 5)), probe.jacobian_steps, strict=True):
-        for field in Step._fields:
-            torch.testing.assert_close(getattr(kept, field), getattr(steps[t], field))
-
-
-def test_a_probe_keeps_no_more_than_it_watches():
-    made = network("lstm")
-    probe = watched(made, TASKS["digits_rows"].validation_batch(8))
-    for step in probe.jacobian_steps:
-        for part in (*step.before, *step.state, *step.gates, *step.saved, *step.operands):
-            assert part.untyped_storage().nbytes() == 5 * 8
+def test_shares_are_of_all_layers_and_directions():
+    made = network("gru", layers=2, direction="both")
+    (traces,) = made.evaluate(TASKS["digits_rows"].validation_batch(8), PROBES).traces
+    each = [activity(made.cell, [[trace]]) for directions in traces for trace in directions]
+    assert len(each) == 4
+    np.testing.assert_allclose(watched(made), np.mean(each, 0))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_shares_of_what_is_no_number_are_none(value):
     made = network("tanh")
     made.parameters["rnn.weight_ih_l0"][2] = value  # infinity times ink of 0 is no number either
-    probe = watched(made, TASKS["digits_rows"].validation_batch(8))
-    assert math.isnan(probe.saturated())
-    assert math.isnan(probe.dead())
-
-
-def test_before_anything_is_seen_nothing_is_known():
-    probe = Probe(CELLS["gru"], 8)
-    assert math.isnan(probe.saturated())
-    assert math.isnan(probe.dead())
+    assert np.isnan(watched(made)).all()
 
 
 # The scale of the heat map

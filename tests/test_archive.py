@@ -24,6 +24,7 @@ from safetensors.numpy import load, save
 
 from rnnviz.cells import CELLS
 from rnnviz.experiment import Experiment
+from rnnviz.layout import layout_of
 from rnnviz.network import Network
 from rnnviz.runs import archive, worker
 from rnnviz.runs.archive import (
@@ -33,7 +34,6 @@ from rnnviz.runs.archive import (
     expected_arrays,
     from_archive,
     measured,
-    parameter_shapes,
     to_archive,
 )  # fmt: skip
 from rnnviz.runs.chunk import MAX_HEADER, decode
@@ -45,6 +45,7 @@ from rnnviz.runs.worker import advance_slice
 from rnnviz.tasks import TASKS
 from rnnviz.tasks.task import Solved
 from rnnviz.training import advance, begin
+from tests.stores import new_store
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = Experiment(task="digits_rows", cell="lstm", hidden=3, batch=3, steps=24, clip_threshold=0.6)
@@ -56,7 +57,7 @@ DIVERGING = Experiment(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    store = new_store(tmp_path / "runs.db")
     yield store
     worker.open_store.cache_clear()
     store.close()
@@ -65,7 +66,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Store]:
     """Another rnnviz."""
-    store = Store(f"sqlite:///{tmp_path / 'other.db'}")
+    store = new_store(tmp_path / "other.db")
     yield store
     store.close()
 
@@ -208,8 +209,9 @@ def test_a_run_with_changes_and_a_diverged_one(store, other):
     assert "no longer finite" in row.message
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "cell"), sorted({*((task, "gru") for task in TASKS), *(("digits_rows", cell) for cell in CELLS)})
+)
 def test_every_task_and_cell_can_be_sent(store, other, task, cell):
     length = max(TASKS[task].min_length, 5) if TASKS[task].fixed_length is None else 0
     knobs: dict[str, Any] = {"length": length} if length else {}
@@ -227,7 +229,9 @@ def test_every_task_and_cell_can_be_sent(store, other, task, cell):
 def test_shapes_are_those_of_the_network(cell):
     for task in TASKS:
         experiment = Experiment(task=task, cell=cell, hidden=3)
-        assert parameter_shapes(experiment) == dict(Network(experiment).layout.shapes)
+        assert layout_of(experiment).shapes == {
+            k: tuple(v.shape) for k, v in Network(experiment).parameters.items()
+        }
 
 
 @pytest.mark.parametrize("cell", CELLS)

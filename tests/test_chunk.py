@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import save
 
 from rnnviz.experiment import Experiment
 from rnnviz.recording import Chunk, concatenate
@@ -36,6 +38,7 @@ from rnnviz.training import train
 POINTS = {
     "step": "<i4", "loss": "<f4", "norm_before": "<f4", "norm_after": "<f4", "threshold": "<f4",
     "grad_recurrent": "<f4", "grad_input": "<f4", "grad_output": "<f4", "update": "<f4", "weight": "<f4",
+    "full_norm": "<f4", "full_cosine": "<f4", "omega": "<f4",
 }  # fmt: skip
 LOOKS = {
     "validation_step": "<i4", "validation_loss": "<f4", "validation_accuracy": "<f4", "saturated": "<f4",
@@ -86,19 +89,33 @@ def made(n: int = 10, T: int = 4, first: int = 0, every: int = 0, dtype: str = "
         "threshold": np.full(n, 3.0),
         "learning_rate": np.full(n, 0.01),
         "grad_norms": np.sin(step[:, None] + np.arange(3)) + 1.5,
+        "full_norm": np.sin(step * 0.8) + 1.6,
+        "full_cosine": np.sin(step),
+        "omega": np.cos(step) + 1,
         "update_norm": np.cos(step * 0.9) + 1.1,
         "weight_norm": 5.0 + step / 7,
-        "grad_hidden": np.exp(-np.arange(T) - step[:, None] % 7).astype(dtype),
-        "grad_cell_state": np.zeros((n, 0), dtype),
+        "grad_hidden": decaying(step, T).astype(dtype),
+        "grad_cell_state": np.zeros((n, 2, 1, 0), dtype),
         "validation_step": seen,
         "validation_loss": 1.0 + seen / 100,
         "validation_accuracy": np.full(len(seen), np.nan),
         "saturated": np.cos(seen) ** 2,
         "dead": np.sin(seen) ** 2,
-        "spectrum": 1.0 + seen[:, None, None] * np.arange(6).reshape(3, 2) / 100,
+        "spectrum": 1.0 + seen[:, None, None, None, None] * np.arange(12).reshape(2, 1, 3, 2) / 100,
         "prediction": (seen[:, None] + np.arange(4) / 10).astype(dtype),
     }
     return Chunk(**{**fields, **values}, next_step=first + n, clipped=n)
+
+
+def decaying(step: np.ndarray, T: int) -> np.ndarray:
+    """(n, 2, 1, T): two layers, one direction."""
+    layer = np.array([0.0, 1.5])[:, None, None]
+    return np.exp(-np.arange(T) - layer - step[:, None, None, None] % 7)
+
+
+def heat_columns(norms: np.ndarray) -> list[list[int]]:
+    """(L, D, T) as the codes of each layer and direction."""
+    return [heat_column(part).tolist() for layer in norms for part in layer]
 
 
 # The record
@@ -125,19 +142,22 @@ def any_chunk(draw: st.DrawFn) -> Chunk:
         return bits.view(dtype)
 
     K, P = draw(st.integers(2, 4)), draw(st.integers(1, 5))
+    L, D = draw(st.integers(1, 3)), draw(st.integers(1, 2))
 
     return Chunk(
         step=ints(n), loss=series(n), norm_before=series(n), norm_after=series(n), threshold=series(n),
         learning_rate=series(n), grad_norms=series(3 * n).reshape(n, 3), update_norm=series(n),
-        weight_norm=series(n), grad_hidden=rows(T), grad_cell_state=rows(cell), validation_step=ints(m),
+        full_norm=series(n), full_cosine=series(n), omega=series(n),
+        weight_norm=series(n), grad_hidden=rows(L * D * T).reshape(n, L, D, T),
+        grad_cell_state=rows(L * D * cell).reshape(n, L, D, cell), validation_step=ints(m),
         validation_loss=series(m), validation_accuracy=series(m), saturated=series(m), dead=series(m),
-        spectrum=series(2 * m * K).reshape(m, K, 2), prediction=rows(P, m),
+        spectrum=series(2 * m * L * D * K).reshape(m, L, D, K, 2), prediction=rows(P, m),
         next_step=draw(st.integers(0, 2**40)), clipped=draw(st.integers(0, 2**40)),
     )  # fmt: skip
 
 
 @given(any_chunk())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_a_record_comes_back_bit_by_bit(chunk):
     assert bytes_of(decode(encode(chunk))) == bytes_of(chunk)
 
@@ -307,12 +327,12 @@ def test_the_layout_is_the_one_that_the_browser_reads(T, n):
     assert {name: array.dtype for name, array in arrays.items()} == {
         **POINTS, **LOOKS, **PREDICTION, **HEAT,
     }  # fmt: skip
-    assert arrays["heat"].shape == (min(n, 1), len(heat_column(np.ones(T))))
+    assert arrays["heat"].shape == (min(n, 1), 2, len(heat_column(np.ones(T))))
     assert arrays["heat_step"].tolist() == ([29 + n] if n else [])
     assert len({len(arrays[name]) for name in POINTS}) == 1
     m = len(chunk.validation_step)
     assert [len(arrays[name]) for name in LOOKS] == [m] * len(LOOKS)
-    assert arrays["spectrum"].shape == (m, 3, 2)
+    assert arrays["spectrum"].shape == (m, 2, 3, 2), "layers and directions in one row"
     for name in LOOKS.keys() - {"validation_step"}:
         assert arrays[name].tobytes() == as_shown(getattr(chunk, name)).tobytes(), name
     assert arrays["prediction"].shape == (min(m, 1), 4), "only the newest"
@@ -320,7 +340,7 @@ def test_the_layout_is_the_one_that_the_browser_reads(T, n):
     assert arrays["prediction"].tobytes() == as_shown(chunk.prediction[-1:]).tobytes()
     assert metadata["last_step"] == str(29 + n if n else -1)
     if n:
-        assert arrays["heat"].tolist() == [heat_column(chunk.grad_hidden[-1]).tolist()]
+        assert arrays["heat"].tolist() == [heat_columns(chunk.grad_hidden[-1])]
     assert np.isnan(arrays["validation_accuracy"]).all()
 
 
@@ -379,7 +399,7 @@ def test_an_overview_of_pieces_is_that_of_the_whole(n, data):
     ends = [piece.next_step - 1 for piece in pieces]
     shown = ends if ends[0] == 0 else [0, *ends]  # the first column of all is always there
     assert arrays["heat_step"].tolist() == shown
-    assert arrays["heat"].tolist() == [heat_column(whole.grad_hidden[step]).tolist() for step in shown]
+    assert arrays["heat"].tolist() == [heat_columns(whole.grad_hidden[step]) for step in shown]
     assert metadata["last_step"] == str(n - 1)
     newest = whole.validation_step[-1:]
     assert arrays["prediction_step"].tolist() == newest.tolist()
@@ -406,6 +426,21 @@ def test_only_what_is_new_is_in_it(after, lengths):
     assert arrays["heat_step"].tolist() == ends[ends > after].tolist()
     assert len(arrays["heat"]) == len(arrays["heat_step"])
     assert metadata["last_step"] == str(first - 1 if first - 1 > after else -1)
+
+
+def test_screens_of_before_there_was_truncation_go_on_with_those_of_today():
+    """A run that was begun by an older version and goes on with this one has screens of both kinds."""
+
+    def older(blob: bytes) -> bytes:
+        arrays = {k: v for k, v in parse(blob)[0].items() if not k.startswith("full_")}
+        return save(arrays, {"format": "1"})
+
+    blobs = [screen(made(5, first=first)) for first in (0, 5, 10)]
+    for old, known in (([0], range(5, 15)), ([1, 2], range(5)), ([0, 1, 2], ())):
+        arrays, _ = parse(overview([older(b) if i in old else b for i, b in enumerate(blobs)]))
+        assert np.flatnonzero(~np.isnan(arrays["full_norm"])).tolist() == list(known)
+        assert arrays["full_cosine"].dtype == np.float32
+        assert arrays["loss"].tobytes() == parse(overview(blobs))[0]["loss"].tobytes()
 
 
 def test_nothing_gives_no_overview():
@@ -476,9 +511,25 @@ def test_what_is_no_blob_is_refused_in_a_sentence(write, read, broken):
         read(broken)
 
 
+@pytest.mark.parametrize(("write", "read"), READERS.values(), ids=READERS)
+def test_a_blob_that_lacks_an_array_or_has_one_too_many_is_refused_in_a_sentence(write, read):
+    arrays, metadata = parse(write(made(3)))
+    for name in set(arrays) - set(chunks._LATER):
+        rest = {key: array for key, array in arrays.items() if key != name}
+        with pytest.raises(ValueError, match=f"^This recording lacks {name}.$"):
+            read(save(rest, metadata))
+    with pytest.raises(ValueError, match=r"^This recording holds more, which this program does not know.$"):
+        read(save({**arrays, "more": arrays["step"]}, metadata))
+
+
+@cache
+def short_screens() -> list[bytes]:
+    return [screen(made(10, first=10 * i, T=2)) for i in range(1203)]
+
+
 @pytest.mark.parametrize("count", [1, 399, 400, 401, 799, 800, 801, 1203])
 def test_an_overview_is_bounded_and_always_has_the_newest_column(count):
-    blobs = [screen(made(10, first=10 * i, T=2)) for i in range(count)]
+    blobs = short_screens()[:count]
     arrays, metadata = parse(overview(blobs))
     assert len(arrays["step"]) <= 4 * OVERVIEW_BUCKETS + 2
     assert min(count, OVERVIEW_COLUMNS / 2) <= len(arrays["heat_step"]) <= OVERVIEW_COLUMNS
@@ -487,7 +538,7 @@ def test_an_overview_is_bounded_and_always_has_the_newest_column(count):
     gaps = np.diff(arrays["heat_step"])[1:]
     assert not len(gaps) or gaps.max() - gaps.min() <= 10, "the columns left are evenly apart, to a chunk"
     for step, column in zip(arrays["heat_step"].tolist(), arrays["heat"], strict=True):
-        assert column.tolist() == heat_column(made(1, first=step, T=2).grad_hidden[0]).tolist()
+        assert column.tolist() == heat_columns(made(1, first=step, T=2).grad_hidden[0])
 
 
 @given(screens(most=6000))

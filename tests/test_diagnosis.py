@@ -14,6 +14,7 @@ from safetensors.numpy import load
 
 from rnnviz.analysis import diagnosis
 from rnnviz.analysis.diagnosis import EARLY_STEPS, KINDS, LEVELS, MOST_FINDINGS, Finding, diagnose
+from rnnviz.clipping import CLIPPINGS
 from rnnviz.experiment import Experiment
 from rnnviz.runs.chunk import overview, screen
 from rnnviz.training import advance, begin
@@ -52,7 +53,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "an identity with gain, held by clipping": ("dead", EXPLODING),
     "a large orthogonal matrix": ("exploding", SATURATED),
     "Adam with rate 1": ("rate_too_large", {**ROWS, "learning_rate": 1.0}),
-    "Adam with rate 0.3": ("rate_too_large", {**ROWS, "learning_rate": 0.3}),
+    "Adam with rate 0.5": ("rate_too_large", {**ROWS, "learning_rate": 0.5}),
     "SGD with rate 30": ("rate_too_large", {**ROWS, "learning_rate": 30.0, "optimizer": "sgd"}),
     "ReLU with rate 0.3": ("rate_too_large", {**ROWS, "cell": "relu", "learning_rate": 0.3}),
     "Adam with rate 1e-5": ("rate_too_small", {**ROWS, "learning_rate": 1e-5}),
@@ -62,6 +63,37 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
         {**ROWS, "clip_threshold": 1e-3, "optimizer": "sgd", "learning_rate": 0.1},
     ),
     "clipped to nothing under Adam, which does not mind": ("healthy", {**ROWS, "clip_threshold": 1e-3}),
+    "AGC with a share that is far too small": (
+        "clipped_hard",
+        {**ROWS, "clip": "agc", "clip_threshold": 1e-5, "optimizer": "sgd", "learning_rate": 0.1},
+    ),
+    "AGC as its authors have it": (
+        "too_early",
+        {**ROWS, "clip": "agc", "clip_threshold": 0.01, "optimizer": "sgd", "learning_rate": 0.1},
+    ),
+    "AutoClip, which clips most steps": (
+        "too_early", {**ROWS, "clip": "autoclip", "optimizer": "sgd", "learning_rate": 0.1},
+    ),
+    "sigmoid units that read both ways": (
+        "vanishing", {**ADDING, "cell": "sigmoid", "direction": "both", "length": 40},
+    ),
+    "two layers that read both ways": (
+        "vanishing", {**ADDING, "cell": "sigmoid", "layers": 2, "direction": "both", "length": 60},
+    ),
+    "two layers that read both ways and keep": (
+        "too_early",
+        {**ADDING, "cell": "lstm", "layers": 2, "direction": "both", "length": 60, "forget_bias": 4.0,
+         "learning_rate": 5e-3},
+    ),
+    "two layers that read both ways, an answer at every step": (
+        "vanishing",
+        {"task": "copying", "length": 5, "cell": "sigmoid", "hidden": 16, "batch": 16, "steps": 40,
+         "layers": 2, "direction": "both"},
+    ),
+    "two large matrices that read both ways": (
+        "exploding", {**SATURATED, "layers": 2, "direction": "both"},
+    ),
+    "a gradient that is cut off": ("too_early", {**ADDING, "length": 60, "truncate": 20}),
     "fifty digits": ("overfitting", {**ROWS, "hidden": 32, "steps": 300, "train_size": 50}),
     "units that are off": (
         "dead",
@@ -133,23 +165,23 @@ def test_numbers_of_a_gradient_that_vanishes():
     arrays, _ = curves("sigmoid units")
     assert finding.level == "bad"
     assert finding.numbers["steps"] == 15
-    decades = arrays["heat"][-3:, 0] / 100 - arrays["heat"][-3:, 15] / 100
+    decades = arrays["heat"][-3:, 0, 0] / 100 - arrays["heat"][-3:, 0, 15] / 100
     assert decades.min() < math.log10(finding.numbers["ratio"]) < decades.max()
     assert finding.numbers["factor"] ** 15 == pytest.approx(finding.numbers["ratio"])
-    assert finding.numbers["factor"] < 0.25 * arrays["spectrum"][-1, 0, 1]
+    assert finding.numbers["factor"] < 0.25 * arrays["spectrum"][-1, 0, 0, 1]
 
 
 def test_with_an_answer_at_every_step_the_step_jacobian_tells():
     (finding,) = found("sigmoid units, an answer at every step")
     arrays, _ = curves("sigmoid units, an answer at every step")
     assert finding.numbers["steps"] == 24
-    assert finding.numbers["factor"] == pytest.approx(arrays["spectrum"][-1, -1, 1])
+    assert finding.numbers["factor"] == pytest.approx(arrays["spectrum"][-1, 0, -1, 1])
 
 
 def test_a_gradient_that_underflows_has_the_ratio_zero():
     arrays, experiment = curves("sigmoid units")
     gone = arrays["heat"].copy()
-    gone[:, :8] = -32768
+    gone[:, 0, :8] = -32768
     (finding,) = diagnose({**arrays, "heat": gone}, experiment)
     assert (finding.kind, finding.numbers["ratio"], finding.numbers["factor"]) == ("vanishing", 0.0, 0.0)
 
@@ -185,7 +217,68 @@ def test_numbers_of_clipping():
     first = found("clipped to nothing")[0]
     arrays, _ = curves("clipped to nothing")
     assert first.numbers["share"] == 1.0
-    assert first.numbers["factor"] == pytest.approx(np.median(arrays["norm_before"][-30:]) / 1e-3)
+    assert first.numbers["factor"] == pytest.approx(np.median(arrays["norm_before"][-30:]) / 1e-3, rel=1e-4)
+
+
+def test_where_least_arrives_of_what_both_directions_bring():
+    """Both ends of the first layer have much gradient, as the layer above reads both ways."""
+    (finding,) = found("two layers that read both ways")
+    arrays, experiment = curves("two layers that read both ways")
+    n = finding.numbers
+    assert 20 < n["t"] < 40
+    assert {n["end"]} <= {7.0, 54.0}
+    assert n["steps"] == abs(n["t"] - n["end"])
+    heard = arrays["heat"][-1, :2].max(0) / 100
+    decades = heard[int(n["t"]) - 1] - heard[int(n["end"]) - 1]
+    assert math.log10(n["ratio"]) == pytest.approx(decades, abs=1)
+    assert n["factor"] ** n["steps"] == pytest.approx(n["ratio"])
+    # What one direction brings there is enough.
+    heat = arrays["heat"].copy()
+    heat[:, 1] = heat[:, 1].max()
+    assert "vanishing" not in {f.kind for f in diagnose({**arrays, "heat": heat}, experiment)}
+    # Where the lowest is an end, nothing is said of the way.
+    slope = np.broadcast_to(np.linspace(0, -900, heat.shape[2]).astype("i2"), heat.shape)
+    assert "vanishing" not in {f.kind for f in diagnose({**arrays, "heat": slope}, experiment)}
+    gone = arrays["heat"].copy()
+    gone[:, :2, 29:31] = -32768
+    (finding,) = [f for f in diagnose({**arrays, "heat": gone}, experiment) if f.kind == "vanishing"]
+    assert (finding.numbers["ratio"], finding.numbers["factor"], finding.numbers["t"]) == (0.0, 0.0, 30.0)
+
+
+def test_what_enters_at_both_ends_is_no_explosion():
+    """At t = 1 the first layer has the gradient of what the second hands back there, not what has grown."""
+    arrays, experiment = curves("two layers that read both ways")
+    decades = arrays["heat"][-1, 0, 0] / 100 - arrays["heat"][-1, 0, 47] / 100
+    assert decades > diagnosis.EXPLODING_DECADES
+    assert "exploding" not in {f.kind for f in diagnose(arrays, experiment)}
+    # In the last layer there is but one way in, and each direction is followed from its own end.
+    for part, backward in ((2, False), (3, True)):
+        heat = np.zeros_like(arrays["heat"])
+        heat[:, part] = np.linspace(400, 0, heat.shape[2])[:: -1 if backward else 1]
+        first = diagnose({**arrays, "heat": heat}, experiment)[0]
+        assert (first.kind, first.numbers["steps"]) == ("exploding", 47.0)  # 80 % of 59
+        assert ("backward" in first.numbers) is backward
+
+
+def test_every_part_counts_where_there_is_an_answer_at_every_step():
+    arrays, experiment = curves("two layers that read both ways, an answer at every step")
+    (finding,) = diagnose(arrays, experiment)
+    largest = arrays["spectrum"][-1, :, -1, 1]
+    assert finding.numbers["factor"] == pytest.approx(largest.max())
+    for part in range(4):
+        keeps = arrays["spectrum"].copy()
+        keeps[-1, part, -1, 1] = 1.0
+        assert "vanishing" not in {f.kind for f in diagnose({**arrays, "spectrum": keeps}, experiment)}
+
+
+def test_what_was_cut_off_has_not_vanished():
+    arrays, experiment = curves("a gradient that is cut off")
+    whole = experiment.changed(truncate=0)
+    assert (arrays["heat"][-1, 0, :40] == -32768).all()
+    assert "vanishing" in {f.kind for f in diagnose(arrays, whole)}
+    assert "vanishing" not in {f.kind for f in diagnose(arrays, experiment)}
+    # A cut behind the beginning of the sequence leaves nothing out.
+    assert "vanishing" in {f.kind for f in diagnose(arrays, experiment.changed(truncate=61))}
 
 
 def test_numbers_of_overfitting():
@@ -286,26 +379,49 @@ def test_a_fault_counts_from_its_threshold_on():
     assert "saturated" in kinds(saturated=np.full(m, 0.61))
     for share in (0.85, 0.95):
         norm = np.where(np.arange(n) % 20 < 20 * share, 10.1, 0.5)
-        found = kinds(norm_before=norm, threshold=np.ones(n), update=small)
+        found = kinds(norm_before=norm, norm_after=np.minimum(norm, 1.0), update=small)
         assert ("clipped_hard" in found) is (share > 0.9)
-    assert "clipped_hard" not in kinds(norm_before=np.full(n, 9.9), threshold=np.ones(n), update=small)
+    one = np.ones(n)
+    assert "clipped_hard" not in kinds(norm_before=np.full(n, 9.9), norm_after=one, update=small)
     norm = np.full(n, 1e9)
-    assert "clipped_hard" not in kinds(norm_before=norm, threshold=np.full(n, np.nan), update=small)
+    assert "clipped_hard" not in kinds(norm_before=norm, norm_after=norm, update=small)
     # The updates are large enough, or would be too small without clipping as well: not the threshold's fault.
     norm = np.full(n, 20.0)
-    assert "clipped_hard" in kinds(norm_before=norm, threshold=np.ones(n), update=small)
-    assert "clipped_hard" not in kinds(norm_before=norm, threshold=np.ones(n), update=2 * small)
-    assert "clipped_hard" not in kinds(norm_before=norm, threshold=np.ones(n), update=small / 20)
+    assert "clipped_hard" in kinds(norm_before=norm, norm_after=one, update=small)
+    assert "clipped_hard" not in kinds(norm_before=norm, norm_after=one, update=2 * small)
+    assert "clipped_hard" not in kinds(norm_before=norm, norm_after=one, update=small / 20)
     adam = experiment.changed(optimizer="adam")
-    findings = diagnose({**arrays, "norm_before": norm, "threshold": np.ones(n), "update": small}, adam)
+    findings = diagnose({**arrays, "norm_before": norm, "norm_after": one, "update": small}, adam)
     assert "clipped_hard" not in {finding.kind for finding in findings}
     for decades, kind in ((-4.1, "vanishing"), (2.1, "exploding")):
         for factor, there in ((1.0, True), (0.9, False)):
             heat = np.zeros_like(arrays["heat"])
-            heat[:, 0] = round(100 * decades * factor)
+            heat[:, 0, 0] = round(100 * decades * factor)
             assert (kind in kinds(heat=heat)) is there
     assert "rate_too_small" in kinds(update=np.full(n, 2.9e-4), weight=np.ones(n))
     assert "rate_too_small" not in kinds(update=np.full(n, 3.1e-4), weight=np.ones(n))
+
+
+@pytest.mark.parametrize("rule", CLIPPINGS)
+def test_only_a_threshold_can_be_too_low(rule):
+    """A rule that has none follows the gradients, and may clip nearly all of them because it is meant to."""
+    arrays, experiment = curves("a plateau before learning")
+    n = len(arrays["step"])
+    small = 0.9 * diagnosis.SMALL_UPDATE * arrays["weight"]
+    hard = {**arrays, "norm_before": np.full(n, 20.0), "norm_after": np.ones(n), "update": small}
+    hard["threshold"] = np.full(n, np.nan)
+    sgd = experiment.changed(optimizer="sgd", clip=rule)
+    kinds = {finding.kind for finding in diagnose(hard, sgd)}
+    assert ("clipped_hard" in kinds) is CLIPPINGS[rule].uses_threshold
+    # What another rule did before this one was chosen says nothing of this one's threshold.
+    begun = sgd.changed(clip="autoclip").with_change(n - 5, "clip", rule)
+    mild = {**hard, "norm_after": np.where(np.arange(n) < n - 5, 1.0, 20.0)}
+    assert "clipped_hard" not in {finding.kind for finding in diagnose(mild, begun)}
+    # A change that is still to come is none yet.
+    later = sgd.with_change(n + 5, "clip", "none")
+    assert ("clipped_hard" in {finding.kind for finding in diagnose(hard, later)}) is CLIPPINGS[
+        rule
+    ].uses_threshold
 
 
 def test_the_cause_comes_before_the_consequence():
@@ -327,7 +443,12 @@ numbers = st.floats(0, 2.0**126, width=32) | st.sampled_from([math.nan, math.inf
 )
 @settings(max_examples=100, deadline=None)
 def test_no_curves_are_too_odd(task, n, m, data):
-    experiment = Experiment(task=task, cell="gru", steps=1000)
+    layers, direction = data.draw(st.sampled_from([(1, "forward"), (3, "forward"), (1, "both"), (2, "both")]))
+    clip = data.draw(st.sampled_from(list(CLIPPINGS)))
+    experiment = Experiment(
+        task=task, cell="gru", steps=1000, layers=layers, direction=direction, clip=clip, optimizer="sgd"
+    )
+    parts = layers * experiment.directions
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     pool = np.array(data.draw(st.lists(numbers, min_size=1, max_size=4)), "f4")
     rows = 70 if task == "copying" else experiment.steps_per_sequence()
@@ -344,7 +465,7 @@ def test_no_curves_are_too_odd(task, n, m, data):
     shares = np.array([0.0, 0.3, 0.8, 1.0, math.nan], "f4")
     arrays |= {name: rng.choice(shares, m) for name in ("validation_accuracy", "saturated", "dead")}
     codes = np.array([-32768, -4000, 0, 700, 32766, 32767], "i2")
-    arrays |= {"spectrum": series(m, 4, 2), "heat": rng.choice(codes, (min(n, 3), rows))}
+    arrays |= {"spectrum": series(m, parts, 4, 2), "heat": rng.choice(codes, (min(n, 3), parts, rows))}
     arrays["heat_step"] = arrays["step"][-len(arrays["heat"]) :]
     findings = diagnose(arrays, experiment)
     check(findings)

@@ -110,6 +110,61 @@ def test_a_learning_rate_is_advised_that_fits_what_was_measured() -> None:
     assert advice(1e26, **stretched) == "Lower the learning rate and the gain."
 
 
+WAY = {"ratio": 1e-9, "steps": 23.0, "factor": 0.4}
+MIDDLE = {**WAY, "t": 30.0, "end": 7.0}
+
+
+@pytest.mark.parametrize(
+    ("task", "layers", "direction", "kind", "numbers", "beginning"),
+    [
+        ("adding", 1, "forward", "vanishing", WAY, "From t = 24 back to t = 1 the gradient shrinks to 1.0"),
+        ("adding", 2, "forward", "vanishing", WAY, "First layer: From t = 24 back to t = 1 the gradient shr"),
+        ("adding", 3, "forward", "exploding", WAY, "First layer: From t = 24 back to t = 1 the gradient gro"),
+        ("adding", 1, "both", "vanishing", MIDDLE, "At t = 30, between the two ends, the gradient is 1.0"),
+        ("adding", 2, "both", "vanishing", MIDDLE, "First layer: At t = 30, between the two ends, the grad"),
+        ("adding", 2, "both", "vanishing", {**MIDDLE, "ratio": 0.0}, "First layer: At t = 30 the grad"),
+        ("adding", 1, "both", "exploding", WAY, "Direction forward: From t = 24 back to t = 1 the gradient"),
+        ("adding", 2, "both", "exploding", WAY, "Last layer, forward: From t = 24 back to t = 1 the grad"),
+        ("adding", 2, "both", "exploding", {**WAY, "backward": 1.0},
+         "Last layer, backward: From t = 37 on to t = 60 the gradient grows"),
+        ("copying", 2, "forward", "vanishing", WAY,
+         "In every layer: From t = 24 back to t = 1 the gradient shrinks to at most 1.00e-9: 0.4"),
+        ("copying", 2, "both", "vanishing", WAY,
+         "In every layer and direction: From one end of the sequence to the other the gradient shrinks to at "
+         "most 1.00e-9: 0.4"),
+    ],
+)  # fmt: skip
+def test_the_part_of_the_network_is_named(task, layers, direction, kind, numbers, beginning) -> None:
+    experiment = Experiment(task=task, length=60, layers=layers, direction=direction)
+    assert worded(Finding(kind, "warn", numbers), experiment)["text"].startswith(beginning)
+
+
+@pytest.mark.parametrize("rule", CLIPPINGS)
+def test_advice_about_clipping_fits_the_rule(rule: str) -> None:
+    """A threshold is spoken of where the rule has one."""
+    experiment = Experiment(task="adding", clip=rule, clip_threshold=1e-5)
+    hard = worded(Finding("clipped_hard", "bad", NUMBERS["clipped_hard"]), experiment)["advice"]
+    diverged = worded(Finding("diverged", "bad", NUMBERS["diverged"]), experiment)["advice"]
+    uses = CLIPPINGS[rule].uses_threshold
+    assert ("Raise the threshold" in hard) is uses
+    assert ("ower the threshold" in diverged) is uses
+    assert ("usual norm" in hard) is (rule == "norm"), "other rules compare something else with it"
+    assert ("0.01 is usual" in hard) is (rule == "agc")
+    assert ("0.01" in worded(Finding("clipped_hard", "bad", NUMBERS["clipped_hard"]),
+                             experiment.changed(clip_threshold=0.1))["advice"]) is False  # fmt: skip
+    # Who clips only some parameters is told so, unless the rule does not ask for that.
+    part = worded(Finding("diverged", "bad", NUMBERS["diverged"]), experiment.changed(clip_scope="recurrent"))
+    assert ("all parameters together" in part["advice"]) is CLIPPINGS[rule].uses_scope
+
+
+def test_who_waits_for_a_truncated_run_is_told_what_cannot_come() -> None:
+    finding = Finding("too_early", "note", {"steps": 50.0, "progress": 0.0})
+    experiment = Experiment(task="adding", length=60, truncate=10)
+    assert "more than 10 time steps back no gradient" in worded(finding, experiment)["advice"]
+    for truncate in (0, 60):
+        assert worded(finding, experiment.changed(truncate=truncate))["advice"].startswith("Wait: some tasks")
+
+
 def test_what_is_solved_is_said_by_its_criterion() -> None:
     """Sums may be right to within 0.04 in a third of the cases only and the loss be as low as asked."""
     finding = Finding("learned", "good", {"step": 240.0, "loss": 0.0057, "accuracy": 0.357})
@@ -126,3 +181,11 @@ def test_a_loss_that_is_worse_than_a_guess_is_not_called_one() -> None:
     told = worded(finding, Experiment(task="adding"))
     assert told["title"] == "Worse than a guess"
     assert "At step 1 the loss is 1.00e23 times that of a guess." in told["text"]
+
+
+def test_what_overflows_before_anything_is_learned_is_blamed_on_the_weights():
+    """Neither clipping nor the learning rate has done anything yet."""
+    experiment = Experiment(task="adding", cell="relu", initialization="orthogonal", gain=10.0, clip="none")
+    said = worded(Finding("diverged", "bad", {"step": 0.0}), experiment)
+    assert "very first pass" in said["text"]
+    assert said["advice"] == "Try a smaller gain."

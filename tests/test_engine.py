@@ -37,6 +37,7 @@ from rnnviz.runs.lock import EngineRunningError, engine_lock
 from rnnviz.runs.schema import PROCESSES, RUNS, STATES
 from rnnviz.runs.store import ChunkRow, FencedError, Run, Store, StoreFullError
 from rnnviz.training import train
+from tests.stores import new_store
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)  # each test takes seconds on a quiet machine
@@ -61,6 +62,7 @@ class EngineProcess:
         self.family: list[psutil.Process] = []
 
     def start(self, *arguments: str) -> None:
+        self.family = []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "rnnviz", "engine", *arguments],
@@ -332,6 +334,31 @@ def test_runs_that_cannot_go_on_fail_with_a_sentence_and_block_nobody(engine):
 # Killed
 
 
+def test_a_worker_that_sleeps_does_not_hold_up_a_stop(engine):
+    """Suspended, as a laptop's lid or a debugger does it; when it wakes up it finds the door closed."""
+    store = engine.store
+    run = store.create(ENDLESS)
+    reaches(store, run, 1)
+    sleepers = engine.workers()
+    assert len(sleepers) == 2
+    try:
+        for sleeper in sleepers:
+            sleeper.suspend()
+        assert store.command(run, "stop")
+        told = time.monotonic()
+        row = wait_until(lambda: r if (r := row_of(store, run)).ended else None, PATIENCE)
+        assert time.monotonic() - told < 25, "a worker counts as dead after thirty seconds"
+        assert row.state == "stopped"
+        chunks = store.chunks(run)
+    finally:
+        for sleeper in sleepers:
+            sleeper.resume()
+    after = store.create(TINY.changed(seed=5))
+    ends(store, after)
+    assert_repeatable(store, after)
+    assert (row_of(store, run), store.chunks(run)) == (row, chunks)
+
+
 def test_a_run_survives_the_death_of_its_worker(engine):
     """SIGKILL at some moment after the threshold was changed in mid-run: the same bytes as without."""
     store, moments = engine.store, np.random.default_rng(1997)
@@ -355,92 +382,41 @@ def test_a_run_survives_the_death_of_its_worker(engine):
     assert not set(victims) & set(engine.workers())
 
 
-def test_a_worker_that_sleeps_does_not_hold_up_a_stop(tmp_path):
-    """Suspended, as a laptop's lid or a debugger does it; when it wakes up it finds the door closed."""
-    engine = EngineProcess(tmp_path)
-    store = engine.store
-    try:
-        engine.start()
-        run = store.create(ENDLESS)
-        reaches(store, run, 1)
-        sleepers = wait_until(engine.workers, PATIENCE)
-        for sleeper in sleepers:
-            sleeper.suspend()
-        assert store.command(run, "stop")
-        told = time.monotonic()
-        row = wait_until(lambda: r if (r := row_of(store, run)).ended else None, PATIENCE)
-        assert time.monotonic() - told < 25, "a worker counts as dead after thirty seconds"
-        assert row.state == "stopped"
-        chunks = store.chunks(run)
-        for sleeper in sleepers:
-            sleeper.resume()
-        after = store.create(TINY)
-        ends(store, after)
-        assert_repeatable(store, after)
-        assert (row_of(store, run), store.chunks(run)) == (row, chunks)
-    finally:
-        for process in engine.family:
-            if alive(process):
-                process.resume()
-        engine.end()
-        store.close()
-
-
-def test_a_run_survives_the_death_of_the_engine(tmp_path):
+def test_a_run_survives_the_death_of_the_engine(engine):
     """SIGKILL to the engine: its workers go too. A new one goes on, and ends when no server is left."""
-    engine = EngineProcess(tmp_path)
     store, moments = engine.store, np.random.default_rng(1994)
-    try:
-        engine.start()
-        run, waiting = store.create(LONG.changed(seed=4)), store.create(TINY.changed(seed=4))
-        reaches(store, run, int(moments.integers(300, 900)))
-        store.change(run, "learning_rate", 0.003)
-        wait_until(lambda: row_of(store, run).experiment.changes, PATIENCE)
-        reaches(store, run, row_of(store, run).step + int(moments.integers(100, 600)))
-        engine.send(signal.SIGKILL)
-        wait_until(engine.gone, PATIENCE)
-        assert len(engine.family) >= 2
-        with store.write() as connection:
-            connection.execute(sa.delete(PROCESSES))  # it could not take itself off the list
-        before = row_of(store, run)
-        assert (before.state, before.step < LONG.steps) == ("running", True)
+    run, waiting = store.create(LONG.changed(seed=4)), store.create(TINY.changed(seed=4))
+    reaches(store, run, int(moments.integers(300, 900)))
+    store.change(run, "learning_rate", 0.003)
+    wait_until(lambda: row_of(store, run).experiment.changes, PATIENCE)
+    reaches(store, run, row_of(store, run).step + int(moments.integers(100, 600)))
+    engine.send(signal.SIGKILL)
+    wait_until(engine.gone, PATIENCE)
+    assert len(engine.family) >= 2
+    with store.write() as connection:
+        connection.execute(sa.delete(PROCESSES))  # it could not take itself off the list
+    before = row_of(store, run)
+    assert (before.state, before.step < LONG.steps) == ("running", True)
 
+    store.hear("web", "server")
+    engine.start("--linger", "0.5")
+
+    def done() -> bool:
+        """the end of both runs, while a server is heard"""
         store.hear("web", "server")
-        engine.start("--linger", "0.5")
+        return row_of(store, run).ended and row_of(store, waiting).ended
 
-        def done() -> bool:
-            """the end of both runs, while a server is heard"""
-            store.hear("web", "server")
-            return row_of(store, run).ended and row_of(store, waiting).ended
-
-        wait_until(done, PATIENCE)
-        assert engine.process.poll() is None
-        engine.workers()
-        store.leave("web")
-        wait_until(engine.gone, PATIENCE)
-        assert engine.process.returncode == 0
-        assert store.heard("engine", 60.0) == []
-
-        assert_repeatable(store, run)
-        assert_repeatable(store, waiting)
-        assert row_of(store, run).epoch > before.epoch + 1, "what the dead engine left is fenced off"
-    finally:
-        engine.end()
-        store.close()
-
-
-def test_the_end_is_orderly(engine):
-    """SIGTERM in the middle of work: status 0, no process left, nothing said, and the run can go on."""
-    run = engine.store.create(ENDLESS)
-    reaches(engine.store, run, 1)
-    said = engine.log.stat().st_size
-    engine.send(signal.SIGTERM)
+    wait_until(done, PATIENCE)
+    assert engine.process.poll() is None
+    engine.workers()
+    store.leave("web")
     wait_until(engine.gone, PATIENCE)
     assert engine.process.returncode == 0
-    assert engine.log.read_bytes()[said:] == b""
-    assert engine.store.heard("engine", 60.0) == []
-    assert row_of(engine.store, run).state == "running"
-    assert engine.store.recover() == 1
+    assert store.heard("engine", 60.0) == []
+
+    assert_repeatable(store, run)
+    assert_repeatable(store, waiting)
+    assert row_of(store, run).epoch > before.epoch + 1, "what the dead engine left is fenced off"
 
 
 # One engine for each store
@@ -540,7 +516,7 @@ class Workers:
 
 @pytest.fixture
 def quiet_store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    store = new_store(tmp_path / "runs.db")
     yield store
     store.close()
 

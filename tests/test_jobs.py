@@ -15,14 +15,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from rnnviz.experiment import Experiment
-from rnnviz.runs import job_kinds, worker
+from rnnviz.runs import worker
 from rnnviz.runs.job_kinds import KINDS, job_slice
 from rnnviz.runs.jobs import OPEN, Job, Jobs
 from rnnviz.runs.state import from_bytes, to_bytes
 from rnnviz.runs.store import FencedError, Store
 from rnnviz.runs.worker import advance_slice
 from rnnviz.tasks import TASKS
-from rnnviz.tasks.task import EPOCH_STREAM, TRAINING_STREAM, VALIDATION_STREAM, GeneratedTask
+from rnnviz.tasks.task import FRESH_STREAM, GeneratedTask
+from tests.stores import new_store
 
 LONG = 1000.0
 ADDING = Experiment(task="adding", cell="gru", length=6, hidden=4, batch=4, steps=5)
@@ -30,7 +31,7 @@ ADDING = Experiment(task="adding", cell="gru", length=6, hidden=4, batch=4, step
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    store = new_store(tmp_path / "runs.db")
     yield Jobs(store)
     worker.open_store.cache_clear()
     store.close()
@@ -347,12 +348,9 @@ def test_evaluating_gives_the_numbers_of_an_independent_computation(jobs):
     assert work(jobs, job) == "finished"
     got = answer(jobs, job)
 
-    assert len({job_kinds._FRESH_STREAM, TRAINING_STREAM, EPOCH_STREAM, VALIDATION_STREAM}) == 4, (
-        "nobody has seen them"
-    )
     task = TASKS["adding"]
     batches = [
-        task.sample(np.random.default_rng([0, job_kinds._FRESH_STREAM, first]), 6, size)
+        task.sample(np.random.default_rng([0, FRESH_STREAM, first]), 6, size)
         for first, size in ((0, 250), (250, 250), (500, 120))
     ]
     inputs = torch.from_numpy(np.concatenate([b.inputs for b in batches], axis=1))

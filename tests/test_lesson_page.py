@@ -12,6 +12,7 @@ from rnnviz.lessons import LESSONS, Lesson
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store, owner_hash
 from rnnviz.ui import lesson_parts
+from tests.widgets import knob
 
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "train.py")
 
@@ -61,7 +62,7 @@ def test_the_recording_answers_after_a_prediction(store: Store, lesson: Lesson) 
 def test_training_starts_the_lessons_own_experiments(store: Store, lesson: Lesson) -> None:
     wrong = (lesson.answer + 1) % len(lesson.choices)
     app = opened(lesson, wrong)
-    app.number_input(key="knob_hidden").set_value(7).run()  # whatever the knobs say
+    knob(app, "hidden").set_value(7).run()  # whatever the knobs say
     app.button(key="lesson_train").click().run()
     assert not app.exception
     runs = [store.run(run) for run in app.session_state["link_view"].runs]

@@ -139,8 +139,10 @@ def test_numbers_of_a_run(recorded):
     assert loss(on) == pytest.approx(np.mean(on.validation_loss[-3:]))
     assert clipped(on) == np.mean(on.norm_before > on.threshold)
     assert clipped(off) == 0
-    assert reach(on) == pytest.approx(float(on.grad_hidden[0, 0]) / float(on.grad_hidden[0, -1]))
-    assert reach(on, 5) == pytest.approx(float(on.grad_hidden[5, 0]) / float(on.grad_hidden[5, -1]))
+    assert reach(on) == pytest.approx(float(on.grad_hidden[0, 0, 0, 0]) / float(on.grad_hidden[0, 0, 0, -1]))
+    assert reach(on, 5) == pytest.approx(
+        float(on.grad_hidden[5, 0, 0, 0]) / float(on.grad_hidden[5, 0, 0, -1])
+    )
 
 
 def test_no_gradient_at_all_has_no_reach(recorded):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 from rnnviz.experiment import Experiment
 from rnnviz.recording import Chunk, concatenate
 from rnnviz.runs import archive
-from rnnviz.runs.archive import from_archive, to_archive
+from rnnviz.runs.archive import MAX_BYTES, from_archive, to_archive
 from rnnviz.runs.chunk import decode
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import Store
@@ -325,3 +326,9 @@ def test_what_is_too_large_for_a_table_is_not_offered_as_one(store: Store) -> No
     app.query_params["run"] = run
     app.run()
     assert app.download_button(key="download_csv").disabled
+
+
+def test_the_server_takes_what_the_page_offers_to_take():
+    """The page's own limit does not raise that of the server, which answers with a number."""
+    config = tomllib.loads((Path(__file__).resolve().parents[1] / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["maxUploadSize"] == sharing.UPLOAD_MB == MAX_BYTES // 1_000_000

@@ -22,15 +22,17 @@ from starlette.routing import Route
 from rnnviz.cells import CELLS
 from rnnviz.clipping import CLIPPINGS
 from rnnviz.experiment import Experiment
-from rnnviz.recording import Chunk
+from rnnviz.recording import Chunk, concatenate
 from rnnviz.runs.chunk import encode, overview, row_steps, screen
 from rnnviz.runs.schema import RUNS
 from rnnviz.runs.store import ChunkRow, Store
 from rnnviz.tasks import TASKS
+from rnnviz.training import train
 from rnnviz.ui import overviews, stream
 from rnnviz.ui.overviews import overview_of
 from rnnviz.ui.stream import BACKLOG, Feeds, stream_endpoint, stream_path
-from rnnviz.ui.summary import run_summary, summary_of
+from rnnviz.ui.summary import clip_summary, run_summary, summary_of
+from tests.stores import new_store
 
 PATIENCE = 60.0
 EXPERIMENT = Experiment(task="adding", length=5, steps=100_000, clip_threshold=0.5)
@@ -43,7 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    store = new_store(tmp_path / "runs.db")
     yield store
     store.close()
 
@@ -54,13 +56,14 @@ def piece(first: int, n: int = 10, **values: Any) -> ChunkRow:
     fields: dict[str, Any] = {
         "step": step, "loss": step / 1000, "norm_before": np.ones(n), "norm_after": np.ones(n),
         "threshold": np.full(n, 0.5), "learning_rate": np.full(n, 0.01), "grad_norms": np.ones((n, 3)),
+        "full_norm": np.full(n, np.nan), "full_cosine": np.full(n, np.nan), "omega": np.full(n, np.nan),
         "update_norm": np.ones(n), "weight_norm": np.ones(n),
-        "grad_hidden": np.ones((n, 5), "f4"), "grad_cell_state": np.zeros((n, 0), "f4"),
+        "grad_hidden": np.ones((n, 1, 1, 5), "f4"), "grad_cell_state": np.zeros((n, 1, 1, 0), "f4"),
         "validation_step": step[:0], "validation_loss": np.zeros(0), "validation_accuracy": np.zeros(0),
     } | values  # fmt: skip
     m = len(fields["validation_step"])
     fields = {
-        "saturated": np.zeros(m), "dead": np.zeros(m), "spectrum": np.ones((m, 4, 2)),
+        "saturated": np.zeros(m), "dead": np.zeros(m), "spectrum": np.ones((m, 1, 1, 4, 2)),
         "prediction": np.zeros((m, 1)), **fields,
     }  # fmt: skip
     chunk = Chunk(**fields, next_step=first + n, clipped=0)
@@ -735,11 +738,13 @@ KEYS = {
     "loss", "accuracy", "solved_at", "solved_sentence", "clip", "made_steps", "clipped_steps",
     "clipped_share",
     "steps_per_second", "queue_position", "seed", "changes", "groups", "spectrum", "pace",
+    "parts", "truncate", "decoder",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("clip", CLIPPINGS)
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("task", "clip"), sorted({*((task, "norm") for task in TASKS), *(("adding", clip) for clip in CLIPPINGS)})
+)
 def test_a_summary_has_all_that_the_component_reads_as_strict_json(store, task, clip):
     task = TASKS[task]
     experiment = Experiment(task=task.name, clip=clip)
@@ -747,7 +752,9 @@ def test_a_summary_has_all_that_the_component_reads_as_strict_json(store, task, 
     summary = json.loads(json.dumps(run_summary(row, 1), allow_nan=False))
     assert set(summary) == KEYS
     assert set(summary["loss"]) == {"label", "baseline", "baseline_label", "solved", "solved_label"}
-    assert set(summary["clip"]) == {"mode", "measure", "scope", "largest"}
+    assert set(summary["clip"]) == {
+        "mode", "measure", "scope", "largest", "limit", "whole", "summary", "note",
+    }  # fmt: skip
     assert summary["clip"]["mode"] == clip
     assert summary["clip"]["measure"] == ("largest element" if clip == "value" else "norm")
     T = experiment.steps_per_sequence()
@@ -760,6 +767,35 @@ def test_a_summary_has_all_that_the_component_reads_as_strict_json(store, task, 
     assert (summary["accuracy"] is None) == (task.accuracy_label is None)
 
 
+@pytest.mark.parametrize(("architecture", "decoder"), [("one", None), ("encoder_decoder", 6)])
+def test_a_summary_names_the_decoder_and_where_it_begins(store, architecture, decoder):
+    experiment = Experiment(task="reversal", length=5, architecture=architecture)
+    summary = run_summary(store.run(store.create(experiment)), None)
+    assert summary["decoder"] == decoder
+    assert ("encoder and decoder" in summary["title"]) == (decoder is not None)
+
+
+@pytest.mark.parametrize(
+    ("layers", "direction", "network", "labels"),
+    [
+        (1, "forward", "GRU, 64 units", ["layer 1"]),
+        (3, "forward", "GRU, 64 units, 3 layers", ["layer 1", "layer 2", "layer 3"]),
+        (1, "both", "GRU, 64 units, both ways", ["layer 1, forward", "layer 1, backward"]),
+        (2, "both", "GRU, 64 units, 2 layers, both ways",
+         ["layer 1, forward", "layer 1, backward", "layer 2, forward", "layer 2, backward"]),
+    ],
+)  # fmt: skip
+def test_a_summary_names_layers_and_directions(store, layers, direction, network, labels):
+    experiment = Experiment(task="adding", length=30, layers=layers, direction=direction)
+    summary = run_summary(store.run(store.create(experiment)), None)
+    assert summary["title"] == f"{network} · Adding two numbers, T = 30"
+    assert [part["label"] for part in summary["parts"]] == labels
+    # In the order of the arrays that the component draws: layer by layer, forward before backward.
+    assert [(part["layer"], part["backward"]) for part in summary["parts"]] == [
+        (layer, bool(d)) for layer in range(1, layers + 1) for d in range(experiment.directions)
+    ]
+
+
 def test_a_summary_tells_the_rule_that_is_in_force_now(store):
     run = begun(store, piece(0))
     row = store.run(run)
@@ -769,6 +805,19 @@ def test_a_summary_tells_the_rule_that_is_in_force_now(store):
         connection.execute(sa.update(RUNS).values(experiment=experiment.to_json()))
     assert run_summary(row, None)["clip"]["mode"] == "norm"
     assert run_summary(store.run(run), None)["clip"]["mode"] == "value"
+
+
+@pytest.mark.parametrize("rule", CLIPPINGS)
+def test_a_summary_tells_whether_a_rule_has_a_limit(rule):
+    """As its runs have one: what is drawn and what is said of it follow from that."""
+    told = clip_summary(rule, "all")
+    e = Experiment(task="adding", length=5, hidden=4, batch=4, steps=40, clip=rule, clip_threshold=0.1)
+    limits = concatenate([*train(e)]).threshold[-10:]
+    kind = "none" if np.isnan(limits).all() else "fixed" if (limits == 0.1).all() else "moving"
+    assert told["limit"] == kind
+    assert told["summary"].endswith(".")
+    assert told["whole"] is (told["measure"] == "norm")
+    assert not clip_summary(rule, "recurrent")["whole"], "the whole gradient is that of all parameters"
 
 
 @pytest.mark.parametrize(

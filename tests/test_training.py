@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from rnnviz.analysis.activity import Probe
+from rnnviz.analysis.activity import PROBES
 from rnnviz.bptt import unroll
 from rnnviz.cells import CELLS
+from rnnviz.clipping import CLIPPINGS
 from rnnviz.experiment import CHANGEABLE, Experiment
+from rnnviz.kernels import KERNELS
 from rnnviz.network import Network
 from rnnviz.optimizers import OPTIMIZERS
 from rnnviz.recording import GROUPS, Chunk, concatenate
-from rnnviz.tasks import TASKS, Solved
+from rnnviz.tasks import TASKS, Batch, Solved
 from rnnviz.training import DivergedError, State, advance, begin, train, validation_interval
 
 
@@ -58,7 +60,7 @@ def standing_of(state: State) -> tuple:
     return (
         state.step, state.clipped, state.validated, state.validation_loss, state.validation_accuracy,
         state.train_loss, state.solved_at, state.diverged_at, state.divergence, state.values,
-        state.experiment,
+        state.experiment, state.clip_memory.tobytes(),
     )  # fmt: skip
 
 
@@ -92,6 +94,8 @@ class TorchRun:
             "recurrent": [self.cell.weight_hh],
         }[e.clip_scope]
         self.optimizer = self.OPTIMIZERS[e.optimizer](self.parameters, lr=e.learning_rate)
+        self.norms: list[float] = []
+        self.mu = self.variance = math.nan
 
     def forward(self, inputs):
         zero = torch.zeros(inputs.shape[1], self.e.hidden, dtype=torch.float64)
@@ -114,6 +118,53 @@ class TorchRun:
         grads = torch.cat([p.grad.flatten() for p in self.scope])
         return float(grads.abs().max() if self.e.clip == "value" else grads.norm())
 
+    def clip(self) -> tuple[float, bool]:
+        """Clip as the authors say; returns the limit and whether it was exceeded."""
+        e, norm = self.e, self.measure()
+        self.norms.append(norm)
+        if e.clip == "none":
+            return math.nan, False
+        if e.clip == "value":
+            torch.nn.utils.clip_grad_value_(self.scope, e.clip_threshold)
+            return e.clip_threshold, norm > e.clip_threshold
+        if e.clip == "agc":
+            return math.nan, any([self.clip_rows(p) for p in self.scope])
+        limit = {"norm": lambda: e.clip_threshold, "autoclip": self.autoclip, "zclip": self.zclip}[e.clip]()
+        if norm > limit and e.clip == "norm":
+            torch.nn.utils.clip_grad_norm_(self.scope, limit)
+        elif norm > limit:  # to the limit itself, without that function's constant beside the norm
+            for p in self.scope:
+                p.grad.mul_(limit / norm)
+        return limit, norm > limit
+
+    def clip_rows(self, p: nn.Parameter) -> bool:
+        """The adaptive_clip_grad that is in use with PyTorch, with the original's constants."""
+
+        def unitwise(x):
+            return x.norm(2) if x.ndim <= 1 else x.norm(2, dim=tuple(range(1, x.ndim)), keepdim=True)
+
+        most = unitwise(p.detach()).clamp(min=1e-3) * self.e.clip_threshold
+        norm = unitwise(p.grad)
+        p.grad.copy_(torch.where(norm < most, p.grad, p.grad * (most / norm.clamp(min=1e-6))))
+        return bool((norm > most).any())
+
+    def autoclip(self) -> float:
+        return float(np.percentile(self.norms, 10))
+
+    def zclip(self) -> float:
+        *before, norm = self.norms
+        if len(before) < 25:
+            return math.nan
+        if len(before) == 25:
+            self.mu, self.variance = float(np.mean(before)), float(np.var(before))
+        sigma = math.sqrt(self.variance)
+        z = (norm - self.mu) / (sigma + 1e-6)
+        limit = self.mu + (2.5 * sigma / (z / 2.5) if z > 2.5 else 2.5 * (sigma + 1e-6))
+        n = min(norm, limit)
+        self.mu = 0.97 * self.mu + 0.03 * n
+        self.variance = 0.97 * self.variance + 0.03 * (n - self.mu) ** 2
+        return limit
+
     def step(self, step: int) -> dict:
         batch = self.task.training_batch(self.e.seed, step, self.e.length, self.e.batch)
         self.optimizer.zero_grad()
@@ -125,14 +176,11 @@ class TorchRun:
         before = self.measure()
         groups = [self.norm(p.grad for p in group) for group in self.groups()]
         old = [p.detach().clone() for p in self.parameters]
-        if self.e.clip == "norm":
-            torch.nn.utils.clip_grad_norm_(self.scope, self.e.clip_threshold)
-        elif self.e.clip == "value":
-            torch.nn.utils.clip_grad_value_(self.scope, self.e.clip_threshold)
+        limit, self.clipped = self.clip()
         after = self.measure()
         self.optimizer.step()
         return {
-            "loss": loss.item(), "norm_before": before, "norm_after": after,
+            "loss": loss.item(), "norm_before": before, "norm_after": after, "threshold": limit,
             "grad_hidden": self.of_one_sequence(hidden), "grad_cell_state": self.of_one_sequence(memory),
             "grad_norms": groups, "weight_norm": self.norm(old),
             "update_norm": self.norm(p - q for p, q in zip(self.parameters, old, strict=True)),
@@ -180,26 +228,34 @@ SETTINGS = [
         "length": 3,
     },
     {"task": "temporal_order", "cell": "tanh", "optimizer": "rmsprop", "clip": "norm", "length": 10},
+    {"cell": "lstm", "optimizer": "sgd", "clip": "agc", "clip_threshold": 0.02, "learning_rate": 0.1},
+    {"cell": "gru", "optimizer": "adam", "clip": "agc", "clip_threshold": 0.01, "clip_scope": "not_output"},
+    {"cell": "tanh", "optimizer": "sgd", "clip": "autoclip", "learning_rate": 0.1},
+    {"cell": "gru", "optimizer": "momentum", "clip": "autoclip", "clip_scope": "recurrent"},
+    {"cell": "lstm", "optimizer": "sgd", "clip": "zclip", "learning_rate": 0.5, "steps": 60},
+    {"cell": "tanh", "optimizer": "sgd", "clip": "zclip", "clip_scope": "recurrent", "steps": 60},
 ]
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: "-".join(str(v) for v in s.values()))
 def test_a_run_is_that_of_an_independent_torch_loop(setting):
-    """Loss at step s of the parameters after s updates, clip measures, counts and dL/dh_t, for 15 steps."""
+    """Loss at step s of the parameters after s updates, clip measures, counts and dL/dh_t."""
     experiment = small(**{"steps": 15, "precision": "float64", "seed": 2, **setting})
     state, chunk = whole(experiment)
     twin = TorchRun(experiment)
-    rows = [twin.step(s) for s in range(15)]
+    rows, above = [], 0
+    for s in range(experiment.steps):
+        rows.append(twin.step(s))
+        above += twin.clipped
 
-    assert chunk.step.tolist() == list(range(15))
+    assert chunk.step.tolist() == list(range(experiment.steps))
     for name in set(rows[0]) - {"norm_after"}:
         recorded = getattr(chunk, name)
         theirs = np.array([row[name] for row in rows]).reshape(recorded.shape)
         np.testing.assert_allclose(recorded, theirs, rtol=1e-7, err_msg=name)
     # Between threshold - 1e-6 and threshold PyTorch shortens a little; that is far below these figures.
     np.testing.assert_allclose(chunk.norm_after, [row["norm_after"] for row in rows], rtol=1e-5)
-    above = sum(row["norm_before"] > experiment.clip_threshold for row in rows)
-    assert chunk.clipped == state.clipped == (0 if experiment.clip == "none" else above)
+    assert chunk.clipped == state.clipped == above
     if experiment.clip != "none" and experiment.task != "temporal_order":
         assert state.clipped > 0, "the setting is there to clip"
     for name, parameter in (
@@ -236,6 +292,67 @@ def test_what_is_recorded_of_clipping_fits_together(clip):
     assert np.array_equal(chunk.norm_after[~over], chunk.norm_before[~over])
 
 
+def test_the_limit_of_autoclip_is_the_percentile_of_the_norms_on_record():
+    _, chunk = whole(small(clip="autoclip", clip_threshold=1e-6, steps=40))
+    for s in range(40):
+        expected = np.percentile(chunk.norm_before[: s + 1], 10)
+        assert chunk.threshold[s] == pytest.approx(expected, rel=1e-14)
+    over = chunk.norm_before > chunk.threshold
+    assert chunk.clipped == over.sum() > 20
+    np.testing.assert_allclose(chunk.norm_after[over], chunk.threshold[over], rtol=1e-5)
+    assert np.array_equal(chunk.norm_after[~over], chunk.norm_before[~over])
+
+
+def test_zclip_watches_25_steps_and_cuts_what_stands_out():
+    _, chunk = whole(RUNS["zclip"])
+    assert np.isnan(chunk.threshold).tolist() == [True] * 25 + [False] * (len(chunk) - 25)
+    over = chunk.norm_before > chunk.threshold
+    assert 0 < chunk.clipped == over.sum() < 20
+    np.testing.assert_allclose(chunk.norm_after[over], chunk.threshold[over], rtol=1e-5)
+    assert np.array_equal(chunk.norm_after[~over], chunk.norm_before[~over])
+
+
+def test_agc_has_a_limit_for_each_row_and_tells_none():
+    _, chunk = whole(small(clip="agc", clip_threshold=0.02))
+    assert np.isnan(chunk.threshold).all()
+    assert 0 < chunk.clipped <= 25
+    assert (chunk.norm_after < chunk.norm_before).sum() == chunk.clipped
+    assert (chunk.norm_after <= chunk.norm_before).all()
+
+
+@pytest.mark.parametrize("clip", CLIPPINGS)
+def test_clipping_is_the_same_by_either_kernel(clip):
+    experiment = small(
+        clip=clip, clip_threshold=0.02, optimizer="sgd", learning_rate=0.5, steps=60, precision="float64"
+    )
+    chunks = [advance(begin(experiment, kernel=kernel)) for kernel in ("compiled", "torch")]
+    assert chunks[0].clipped == chunks[1].clipped
+    assert (chunks[0].clipped > 0) == (clip != "none")
+    for name in ("loss", "norm_before", "norm_after", "threshold", "update_norm"):
+        one, other = (getattr(chunk, name) for chunk in chunks)
+        np.testing.assert_allclose(one, other, rtol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("clip", ["autoclip", "zclip"])
+def test_a_rule_that_comes_into_force_remembers_nothing(clip):
+    """Neither what another rule has seen nor the norms of other parameters."""
+    changes = [
+        {"step": 10, "field": "clip", "value": "norm"},
+        {"step": 20, "field": "clip", "value": clip},
+        {"step": 30, "field": "learning_rate", "value": 0.02},
+        {"step": 50, "field": "clip_scope", "value": "recurrent"},
+    ]
+    _, chunk = whole(small(clip=clip, steps=80, changes=changes))
+    assert (chunk.threshold[10:20] == 1.0).all()
+    for start, end in ((0, 10), (20, 50), (50, 80)):
+        limit, norm = chunk.threshold[start:end], chunk.norm_before[start:end]
+        if clip == "autoclip":
+            expected = [np.percentile(norm[: k + 1], 10) for k in range(len(norm))]
+            np.testing.assert_allclose(limit, expected, rtol=1e-14)
+        else:
+            assert np.isnan(limit).tolist() == [k < 25 for k in range(len(norm))]
+
+
 def test_without_clipping_there_is_no_threshold():
     _, chunk = whole(small(clip="none", clip_threshold=1e-6))
     assert np.isnan(chunk.threshold).all()
@@ -250,7 +367,7 @@ def test_the_groups_of_the_gradient_make_up_the_whole(cell):
     assert chunk.clipped == 5
     np.testing.assert_allclose(np.linalg.norm(chunk.grad_norms, axis=1), chunk.norm_before, rtol=1e-6)
     assert (chunk.grad_norms > 0).all()
-    groups = Network(small(cell=cell)).layout.groups()
+    groups = Network(small(cell=cell)).layout.groups
     assert tuple(groups) == GROUPS
 
 
@@ -337,6 +454,18 @@ RUNS = {
     ),
     "adding": small(task="adding", length=8),
     "pool": small(task="temporal_order", length=10, train_size=10),
+    "agc": small(clip="agc", clip_threshold=0.01),
+    "autoclip": small(clip="autoclip", optimizer="sgd", learning_rate=0.1),
+    "zclip": small(cell="lstm", clip="zclip", optimizer="sgd", learning_rate=0.5, steps=60, seed=2),
+    "rules": small(
+        clip="zclip",
+        steps=48,
+        changes=[
+            {"step": 5, "field": "clip", "value": "autoclip"},
+            {"step": 12, "field": "clip", "value": "zclip"},
+            {"step": 40, "field": "clip_scope", "value": "recurrent"},
+        ],
+    ),
 }
 
 
@@ -346,8 +475,8 @@ def unbroken(name: str) -> tuple[State, Chunk]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-@given(st.lists(st.integers(0, 12), max_size=6), st.booleans())
-@settings(max_examples=12)
+@given(st.lists(st.integers(0, 16), max_size=6), st.booleans())
+@settings(max_examples=5)
 def test_stopping_anywhere_and_going_on_gives_the_same_bytes(name, stops, copied):
     state, chunks = begin(RUNS[name]), []
     for steps in stops:
@@ -365,8 +494,9 @@ def test_stopping_anywhere_and_going_on_gives_the_same_bytes(name, stops, copied
 @pytest.mark.parametrize("name", RUNS)
 def test_chunks_of_any_length_in_time_add_up_to_the_run(name):
     chunks = list(train(RUNS[name], chunk_seconds=0.0))
-    assert [len(c) for c in chunks] == [1] * 25
-    assert [c.next_step for c in chunks] == list(range(1, 26))
+    steps = RUNS[name].steps
+    assert [len(c) for c in chunks] == [1] * steps
+    assert [c.next_step for c in chunks] == list(range(1, steps + 1))
     assert arrays_of(concatenate(chunks)) == arrays_of(unbroken(name)[1])
 
 
@@ -449,7 +579,7 @@ def test_seeds_see_other_batches_and_other_weights():
 # Changes in mid-run
 
 CHANGES = [
-    ("learning_rate", 0.2), ("clip", "none"), ("clip", "value"),
+    ("learning_rate", 0.2), ("clip", "none"), ("clip", "value"), ("clip", "autoclip"), ("clip", "zclip"),
     ("clip_threshold", 0.01), ("clip_scope", "recurrent"),
 ]  # fmt: skip
 
@@ -578,7 +708,7 @@ def test_a_loss_that_is_no_number_is_the_end():
     assert torch.equal(state.network.flat.nan_to_num(), before.nan_to_num())
 
 
-@pytest.mark.parametrize("clip", ["norm", "value", "none"])
+@pytest.mark.parametrize("clip", [name for name, rule in CLIPPINGS.items() if not rule.inside])
 def test_a_gradient_that_leaves_the_finite_numbers_is_the_end(clip):
     state = set_up("linear", 10.0, clip=clip)  # 10^63 is past float32's range
     before = state.network.flat.clone()
@@ -589,11 +719,16 @@ def test_a_gradient_that_leaves_the_finite_numbers_is_the_end(clip):
     assert torch.equal(state.network.flat, before)
 
 
-def test_a_norm_that_leaves_the_finite_numbers_is_the_end_though_no_element_does():
-    state = set_up("linear", 10**3.5, precision="float64")  # elements of 1e220: their squares overflow
+@pytest.mark.parametrize(
+    "clip", [rule.name for rule in CLIPPINGS.values() if not (rule.by_element or rule.inside)]
+)
+def test_a_norm_that_leaves_the_finite_numbers_is_the_end_though_no_element_does(clip):
+    state = set_up(
+        "linear", 10**3.5, precision="float64", clip=clip
+    )  # elements of 1e220: their squares overflow
     chunk = advance(state)
     assert chunk.norm_before[0] == math.inf
-    assert np.isfinite(chunk.grad_hidden[0, -1])
+    assert np.isfinite(chunk.grad_hidden[0, 0, 0, -1])
     assert_diverged(state, chunk, "gradient")
 
 
@@ -609,8 +744,8 @@ def test_weights_that_leave_the_finite_numbers_are_put_back():
 def test_a_gradient_norm_past_single_precision_is_recorded_as_infinite_without_a_warning(recwarn):
     state = set_up("linear", 10.0, clip="none")
     chunk = advance(state)
-    assert chunk.grad_hidden[0, 0] == math.inf
-    assert np.isfinite(chunk.grad_hidden[0, -1])
+    assert chunk.grad_hidden[0, 0, 0, 0] == math.inf
+    assert np.isfinite(chunk.grad_hidden[0, 0, 0, -1])
     assert [str(w.message) for w in recwarn] == []
 
 
@@ -622,35 +757,46 @@ def test_a_gradient_norm_past_single_precision_is_recorded_as_infinite_without_a
     [
         (1, [0, 1]), (9, [0, 9]), (10, [0, 10]), (11, [0, 10, 11]), (25, [0, 10, 20, 25]),
         (30, [0, 10, 20, 30]),
-        (500, list(range(0, 501, 10))), (1000, list(range(0, 1001, 20))), (1049, [*range(0, 1049, 20), 1049]),
+        (500, [*range(0, 500, 12), 500]), (1000, list(range(0, 1001, 25))),
+        (1049, [*range(0, 1049, 26), 1049]),
     ],
 )  # fmt: skip
 def test_validation_comes_first_at_regular_steps_and_last(steps, expected, monkeypatch):
+    real = Network.evaluate
+
+    def cut(batch, count):
+        return Batch(batch.inputs[:, :count], batch.targets[:count], batch.marks[:count])
+
+    monkeypatch.setattr(type(TASKS["digits_rows"]), "accuracy", lambda *_: 0.0)
     monkeypatch.setattr(
-        Network, "evaluate", lambda self, batch, see: (1.0, np.zeros((len(batch.targets), 10)))
+        Network, "evaluate", lambda self, batch, traced: real(self, cut(batch, traced), traced)
     )
-    state = begin(small(cell="tanh", hidden=1, batch=1, steps=steps))
+    state = begin(small(cell="tanh", hidden=1, batch=100, steps=steps))
     chunk = advance(state)
     assert chunk.validation_step.tolist() == expected
     assert state.validated == steps
 
 
-@given(st.integers(1, 1_000_000))
-def test_a_run_is_validated_about_fifty_times_and_no_more_often_than_every_ten_steps(steps):
-    interval = validation_interval(steps)
+@given(st.integers(1, 1_000_000), st.integers(1, 1024))
+def test_a_run_is_validated_ten_to_forty_times_and_no_more_often_than_every_ten_steps(steps, batch):
+    interval = validation_interval(steps, batch)
     assert interval >= 10
-    assert steps // interval <= 59
-    assert steps < 500 or steps // interval >= 50
+    assert steps // interval <= 49
+    assert steps < 100 or steps // interval >= 10
+    if steps >= 400 and batch * (steps // 40) >= 1000:
+        assert steps // interval >= 40
+    if steps // interval > 10:  # small batches: as many sequences to learn from as to be validated on
+        assert interval * batch > 1000 - batch or interval == 10
 
 
 def test_validation_sees_the_held_out_sequences():
     state, chunk = whole(small())
     network, batch = state.network, TASKS["digits_rows"].validation_batch(8)
-    loss, outputs = network.evaluate(batch)
-    assert chunk.validation_loss[-1] == state.validation_loss == loss
-    assert state.validation_accuracy == TASKS["digits_rows"].accuracy(outputs, batch)
-    first, _ = Network(small()).evaluate(batch)
-    assert chunk.validation_loss[0] == first
+    seen = network.evaluate(batch)
+    assert chunk.validation_loss[-1] == state.validation_loss == pytest.approx(seen.loss, rel=1e-6)
+    assert state.validation_accuracy == TASKS["digits_rows"].accuracy(seen.outputs, batch)
+    first = begin(small()).network.evaluate(batch)
+    assert chunk.validation_loss[0] == pytest.approx(first.loss, rel=1e-6)
     assert state.train_loss == chunk.loss[-1]
 
 
@@ -694,7 +840,7 @@ def test_a_look_keeps_the_answer_to_the_first_sequence(task):
     values = {"length": 2} if task == "copying" else {}
     state, chunk = whole(small(task=task, **values))
     batch = TASKS[task].validation_batch(state.experiment.length)
-    _, outputs = state.network.evaluate(batch)
+    outputs = state.network.evaluate(batch, PROBES).outputs
     shape = (22, 9) if task == "copying" else (10,)
     assert chunk.prediction.shape == (4, math.prod(shape))
     assert np.array_equal(chunk.prediction[-1].reshape(shape), outputs[..., 0, :])
@@ -706,29 +852,29 @@ def test_what_a_look_sees_is_what_the_analysis_finds(cell):
     """Saturated gates, dead units and the spectrum, from the tape of a pass of its own."""
     state, chunk = whole(small(cell=cell, precision="float64", optimizer="sgd", learning_rate=2.0))
     network = state.network
-    assert chunk.spectrum.shape == (4, len(network.cell.gates) + 1, 2)
+    assert chunk.spectrum.shape == (4, 1, 1, len(network.cell.gates) + 1, 2)
     inputs, _ = network.tensors(TASKS["digits_rows"].validation_batch(8))
-    steps = unroll(network.cell, network.weights, inputs[:, :32])
+    steps = list(unroll(network.cell, network.weights(), inputs[:, :32]))
     flat = [
-        (gate < 0.1) | (gate > 0.9) if kind == "sigmoid" else gate.abs() > 0.9
-        for step in steps
-        for gate, kind in zip(step.gates, network.cell.activations, strict=True)
+        (now[gate] < 0.1) | (now[gate] > 0.9) if kind == "sigmoid" else now[gate].abs() > 0.9
+        for now in steps
+        for gate, kind in zip(network.cell.gates, network.cell.activations, strict=True)
         if kind in ("sigmoid", "tanh")
     ]
     share = float(torch.stack(flat).double().mean()) if flat else math.nan
     np.testing.assert_allclose(chunk.saturated[-1], share, rtol=1e-12)
-    hidden = torch.stack([step.state[0] for step in steps]).flatten(0, 1)
+    hidden = torch.stack([now["h"] for now in steps]).flatten(0, 1)
     moved = hidden.amax(0) - hidden.amin(0)
     assert chunk.dead[-1] == float((moved < 1e-6).double().mean())
-    for k, block in enumerate(network.weights["weight_hh"].split(4)):
+    for k, block in enumerate(network.weights()["weight_hh"].split(4)):
         radius, size = np.abs(np.linalg.eigvals(block)).max(), np.linalg.norm(block, 2)
-        np.testing.assert_allclose(chunk.spectrum[-1, k], (radius, size), rtol=1e-3)
+        np.testing.assert_allclose(chunk.spectrum[-1, 0, 0, k], (radius, size), rtol=1e-3)
 
 
 def test_looks_do_not_touch_the_run(monkeypatch):
     """The same losses and weights without them."""
     state, chunk = whole(small(cell="lstm"))
-    monkeypatch.setattr(Probe, "see", lambda *_: None)
+    monkeypatch.setattr("rnnviz.training.activity", lambda *_: (math.nan, math.nan))
     blind, unseen = whole(small(cell="lstm"))
     assert np.isnan(unseen.dead).all()
     assert weights_of(blind) == weights_of(state)
@@ -739,7 +885,7 @@ def test_looks_do_not_touch_the_run(monkeypatch):
 def test_large_states_have_no_spectrum():
     chunk = advance(begin(small(cell="lstm", hidden=129)), steps=1)
     assert np.isnan(chunk.spectrum).all()
-    assert chunk.spectrum.shape == (1, 5, 2)
+    assert chunk.spectrum.shape == (1, 1, 1, 5, 2)
     assert np.isfinite(advance(begin(small(cell="lstm", hidden=128)), steps=1).spectrum).all()
 
 
@@ -792,9 +938,9 @@ def test_a_run_with_a_pool_learns_from_it_alone(task, monkeypatch):
     seen: set[bytes] = set()
     real = Network.loss_and_gradient
 
-    def spy(network, batch):
+    def spy(network, batch, *rest):
         seen.update(batch.inputs[:, i].tobytes() for i in range(batch.inputs.shape[1]))
-        return real(network, batch)
+        return real(network, batch, *rest)
 
     monkeypatch.setattr(Network, "loss_and_gradient", spy)
     whole(small(task=task, train_size=7))
@@ -809,8 +955,8 @@ def test_a_run_with_a_pool_learns_from_it_alone(task, monkeypatch):
 def test_gradients_are_recorded_in_the_precision_of_the_run(precision, cell):
     _, chunk = whole(small(precision=precision, cell=cell))
     assert chunk.grad_hidden.dtype == chunk.grad_cell_state.dtype == precision
-    assert chunk.grad_hidden.shape == (25, 8)
-    assert chunk.grad_cell_state.shape == (25, 8 if cell == "lstm" else 0)
+    assert chunk.grad_hidden.shape == (25, 1, 1, 8)
+    assert chunk.grad_cell_state.shape == (25, 1, 1, 8 if cell == "lstm" else 0)
     assert chunk.step.dtype == chunk.validation_step.dtype == np.int64
     assert chunk.prediction.dtype == precision
     assert (chunk.grad_norms.shape, chunk.prediction.shape) == ((25, 3), (4, 10))
@@ -826,14 +972,14 @@ def test_double_precision_shows_gradients_that_single_loses():
     norms = {}
     for precision in ("float32", "float64"):
         chunk = advance(set_up("linear", 0.01, precision=precision), steps=1)
-        norms[precision] = chunk.grad_hidden[0, 0]
+        norms[precision] = chunk.grad_hidden[0, 0, 0, 0]
     assert norms["float32"] == 0.0
     assert 0.0 < norms["float64"] == pytest.approx(0.01**63, rel=1.0)
 
 
 def test_small_norms_in_single_precision_do_not_underflow_when_squared():
     chunk = advance(set_up("linear", 10 ** (-35 / 63)), steps=1)
-    assert chunk.grad_hidden[0, 0] == pytest.approx(1e-35, rel=0.99)
+    assert chunk.grad_hidden[0, 0, 0, 0] == pytest.approx(1e-35, rel=0.99)
 
 
 def test_arrays_of_a_chunk_are_all_but_its_counters():
@@ -864,3 +1010,39 @@ def test_a_process_that_computes_with_fewer_bits_makes_the_same_run():
     finally:
         torch.set_float32_matmul_precision("highest")
     assert weights_of(state) == weights_of(reference)
+
+
+# Truncated backpropagation
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_truncated_run_learns_from_the_truncated_gradient_and_records_the_whole_one(kernel):
+    experiment = small(task="copying", length=3, cell="tanh", precision="float64", steps=6, clip="none")
+    cut = experiment.changed(truncate=4, truncate_every=2, optimizer="sgd")
+    state = begin(cut, kernel=kernel)
+    for _ in range(3):
+        before = state.network.flat.clone()
+        batch = TASKS["copying"].training_batch(0, state.step, 3, cut.batch)
+        used = state.network.loss_and_gradient(batch, (), (2, 4))
+        chunk = advance(state, steps=1)
+        torch.testing.assert_close(state.network.flat, before - cut.learning_rate * used.grad)
+        assert chunk.norm_before[0] == pytest.approx(float(used.grad.norm()), rel=1e-12)
+        assert chunk.full_norm[0] == pytest.approx(float(used.full.norm()), rel=1e-12)
+        cosine = float(torch.nn.functional.cosine_similarity(used.full, used.grad, dim=0))
+        assert chunk.full_cosine[0] == pytest.approx(cosine, rel=1e-12)
+        assert 0 < cosine < 1
+        norms = used.tape.grad_norms("h") * cut.batch
+        np.testing.assert_allclose(chunk.grad_hidden[0], norms, rtol=1e-12)
+
+
+def test_without_truncation_there_is_no_other_gradient():
+    _, chunk = whole(small())
+    assert np.isnan(chunk.full_norm).all()
+    assert np.isnan(chunk.full_cosine).all()
+
+
+def test_truncation_to_the_whole_sequence_changes_nothing():
+    experiment = small(precision="float64")
+    plain, cut = (whole(e)[1] for e in (experiment, experiment.changed(truncate=8)))
+    np.testing.assert_allclose(cut.loss, plain.loss, rtol=1e-9)
+    np.testing.assert_allclose(cut.full_cosine, 1.0, rtol=1e-12)

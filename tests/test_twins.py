@@ -104,6 +104,26 @@ def test_titles_tell_what_differs_and_nothing_else():
     assert titles((LSTM, fitted(LSTM, {"cell": "tanh"})[0])) == ["LSTM; forget bias 0", CELLS["tanh"].label]
 
 
+@pytest.mark.parametrize(
+    ("first", "values", "expected"),
+    [
+        ({}, {"layers": 2}, ["1 layer", "2 layers"]),
+        ({"layers": 3}, {"direction": "both"}, ["forward", "both ways"]),
+        ({}, {"layers": 2, "direction": "both"}, ["1 layer; forward", "2 layers; both ways"]),
+        ({"hidden": 1}, {"hidden": 32}, ["1 hidden unit", "32 hidden units"]),
+        ({}, {"train_size": 100}, ["all training sequences", "100 training sequences"]),
+        ({}, {"truncate": 10}, ["not truncated", "truncated after 10 steps"]),
+        ({"truncate": 10}, {"truncate_every": 5}, ["truncated every 10 steps", "truncated every 5 steps"]),
+        ({"truncate": 10}, {"truncate_every": 1}, ["truncated every 10 steps", "truncated at every step"]),
+        ({"layers": 2}, {"dropout": 0.2}, ["dropout 0", "dropout 0.2"]),
+        ({}, {"batch": 32}, ["batch size 64", "batch size 32"]),
+    ],
+)
+def test_titles_are_said_as_one_says_them(first, values, expected):
+    one = Experiment(task="adding", **first)
+    assert titles((one, one.changed(**values))) == expected
+
+
 def test_a_setting_of_all_leaves_alone_what_sets_a_twin_apart():
     twins = (LSTM, LSTM.changed(forget_bias=4.0), LSTM.changed(learning_rate=0.1))
     changed, problems = with_all(twins, {"learning_rate": 0.02, "hidden": 8})

@@ -23,6 +23,7 @@ from safetensors.numpy import load
 from safetensors.torch import load as load_torch
 
 from rnnviz.experiment import Experiment
+from rnnviz.kernels import processor
 from rnnviz.recording import Chunk, concatenate
 from rnnviz.runs import worker
 from rnnviz.runs.chunk import decode, screen
@@ -31,6 +32,7 @@ from rnnviz.runs.state import from_bytes, parameters_to_bytes
 from rnnviz.runs.store import FencedError, Run, Store
 from rnnviz.runs.worker import _Slice, advance_slice, checkpoint_due, steps_to_checkpoint
 from rnnviz.training import advance, begin, train
+from tests.stores import new_store
 
 LONG = 1000.0  # seconds that no slice here comes near
 
@@ -43,7 +45,7 @@ DIVERGING = Experiment(  # soon after step 10, whatever the weights: nothing hol
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(f"sqlite:///{tmp_path / 'runs.db'}")
+    store = new_store(tmp_path / "runs.db")
     yield store
     worker.open_store.cache_clear()
     store.close()
@@ -91,11 +93,14 @@ def repeated(experiment: Experiment) -> Chunk:
 
 
 @lru_cache
-def parameters_after(experiment: Experiment, steps: int) -> bytes:
+def parameters_along(experiment: Experiment) -> list[bytes]:
+    """After each step, from none to the last."""
     state = begin(experiment)
-    if steps:
-        advance(state, steps=steps)
-    return parameters_to_bytes(state)
+    along = [parameters_to_bytes(state)]
+    while not state.done:
+        advance(state, steps=1)
+        along.append(parameters_to_bytes(state))
+    return along
 
 
 def assert_repeatable(store: Store, run: str) -> None:
@@ -110,9 +115,9 @@ def assert_repeatable(store: Store, run: str) -> None:
         assert parts_of(shown) == parts_of(screen(decode(chunk.record)))
     state = from_bytes(store.state(run), row.experiment)
     assert state.step == row.step
-    assert parameters_to_bytes(state) == parameters_after(row.experiment, row.step)
+    assert parameters_to_bytes(state) == parameters_along(row.experiment)[row.step]
     for step, blob in store.checkpoints(run).items():
-        assert blob == parameters_after(row.experiment, step), step
+        assert blob == parameters_along(row.experiment)[step], step
     assert set(store.checkpoints(run)) == {*filter(checkpoint_due, range(row.step + 1)), row.step}
 
 
@@ -180,7 +185,8 @@ def test_what_computed_a_run_is_written_down(store):
     kernel = json.loads(row_of(store, run).kernel)
     assert kernel["torch"] == torch.__version__
     assert kernel["numpy"] == np.__version__
-    assert (kernel["kernel"], kernel["threads"]) == ("torch", 1)
+    assert (kernel["kernel"], kernel["threads"]) == ("compiled", 1)
+    assert kernel["processor"] == processor("compiled")
 
 
 @pytest.mark.usefixtures("eager")
@@ -218,7 +224,7 @@ def test_a_task_without_accuracy_or_memory(store):
     experiment = Experiment(task="copying", cell="tanh", length=3, hidden=3, batch=2, steps=3)
     run = store.create(experiment)
     assert work(store, run) == "finished"
-    assert record_of(store, run).grad_cell_state.shape == (3, 0)
+    assert record_of(store, run).grad_cell_state.shape == (3, 1, 1, 0)
     assert_repeatable(store, run)
 
 
@@ -281,11 +287,13 @@ def test_a_go_that_comes_just_after_the_pause_was_seen_is_not_lost(store, monkey
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("learning_rate", 0.2), ("learning_rate", 1), ("clip", "none"), ("clip_threshold", 0.01),
-     ("clip_scope", "recurrent")],
+    ("look", "field", "value"),
+    [
+        *((look, "learning_rate", 0.2) for look in (0, 7, 23)),
+        *((look, "clip_threshold", 0.01) for look in (0, 7, 23)),
+        (7, "learning_rate", 1), (7, "clip", "none"), (7, "clip_scope", "recurrent"),
+    ],
 )  # fmt: skip
-@pytest.mark.parametrize("look", [0, 7, 23])
 def test_a_change_in_mid_run_is_recorded_and_repeated(store, monkeypatch, look, field, value):
     run = store.create(EXPERIMENT)
     at_look(monkeypatch, look, lambda: store.change(run, field, value))
@@ -625,9 +633,9 @@ def test_a_run_that_is_stepped_paced_and_killed_is_the_same_run(store, data):
         (
             "kernel",
             "numba",
-            "it was begun with the kernel numba, and the kernel torch may ",
+            "it was begun with the kernel numba, and the kernel compiled may ",
         ),
-        ("machine", "vax", "it was begun with a processor vax, and a processor "),
+        ("processor", "vax", "it was begun with a processor vax, and a processor "),
         ("rnnviz", "0.0.1", None),
     ],
 )
@@ -647,6 +655,18 @@ def test_a_run_does_not_go_on_where_its_numbers_may_differ(store, name, value, s
     assert row.message.startswith(f"The run was stopped at step 7: {sentence}")
     assert row.message.endswith(" may give other numbers.")
     assert (store.chunks(run), store.state(run)) == before
+
+
+def test_a_run_of_the_plain_kernel_goes_on_with_it(store, monkeypatch):
+    run = store.create(EXPERIMENT, pause_at=7)
+    with monkeypatch.context() as patched:
+        patched.setattr("rnnviz.training.default_kernel", lambda: "torch")
+        work(store, run)
+    assert json.loads(row_of(store, run).kernel)["kernel"] == "torch"
+    assert step(store, run, 100) == "finished"
+    assert json.loads(row_of(store, run).kernel)["kernel"] == "torch"
+    whole = advance(begin(EXPERIMENT, kernel="torch"))
+    assert record_of(store, run).loss.tobytes() == whole.loss.tobytes()
 
 
 def test_what_is_made_again_from_the_start_may_be_made_by_any_kernel(store, monkeypatch):
@@ -771,7 +791,7 @@ def test_checkpoints_are_the_parameters_of_an_independent_run(store, monkeypatch
 
 @pytest.mark.usefixtures("eager")
 @given(data=st.data())
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_run_whose_worker_dies_anywhere_is_the_same_run(store, data):
     """Orders before, between and after; deaths at any write, some of them in the replay of what was lost."""
     run = store.create(EXPERIMENT)

@@ -23,6 +23,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from rnnviz.ui.live_text import live_text
+from rnnviz.ui.summary import clip_summary, parts
 
 STATIC = pathlib.Path(__file__).parents[2] / "rnnviz" / "ui" / "static"
 UNDERFLOW, NOT_A_NUMBER, INFINITE = -32768, 32766, 32767
@@ -65,7 +66,9 @@ def summary(name: str = "run", **changes: Any) -> dict[str, Any]:
         "accuracy": {"label": "sums right to within 0.04", "solved": None},
         "solved_at": None,
         "solved_sentence": "A validation loss below 0.01 counts as solved.",
-        "clip": {"mode": "norm", "measure": "norm", "scope": "all parameters", "largest": False},
+        "clip": {**clip_summary("norm", "all"), "scope": "all parameters"},
+        "truncate": 0,
+        "decoder": None,
         "made_steps": 0,
         "clipped_steps": 0,
         "clipped_share": 0.0,
@@ -73,6 +76,7 @@ def summary(name: str = "run", **changes: Any) -> dict[str, Any]:
         "queue_position": None,
         "changes": [],
         "spectrum": ["input gate", "forget gate", "cell", "output gate", "step Jacobian"],
+        "parts": parts(1, 1),
         "groups": ["recurrent weights", "input weights and biases", "output layer"],
         "diagnosis": [],
         "repeats": None,
@@ -118,6 +122,7 @@ def sample(kind: str = "adding", length: int = 64, seed: int = 0) -> dict[str, A
     return {**base, "I": 10, "channels": ["blank", *map(str, range(1, 9)), "marker"],
             "symbols": symbols.tolist(), "marks": list(range(10)), "answer": " ".join(map(str, items)),
             "readout": "every", "target": target.tolist(), "classes": ["blank", *map(str, range(1, 9))],
+            "silent": 0,
             }  # fmt: skip
 
 
@@ -141,13 +146,18 @@ def synthetic(
     seed: int = 0,
     goes: float = 1.6,
     outputs: int = 1,
+    layers: int = 1,
+    directions: int = 1,
     change: Callable[[Arrays], None] | None = None,
+    rule: str = "",
     **fields: Any,
 ) -> Run:
     """A run that learns: its loss falls; its gradient decays by e^-decay a time step, ever less as it trains.
 
     every, check: training steps between two heat columns and two validations; goes: decades that the loss
-    falls; outputs: numbers of a prediction; change edits the arrays; fields go to the summary.
+    falls; outputs: numbers of a prediction; each part, a layer in a direction, fades a little faster than the
+    one before; change edits the arrays, the heat map's being norms still; rule: of clipping, by name, where
+    it is not that of the arrays; fields go to the summary.
     """
     rng = np.random.default_rng(seed)
     step = np.arange(1, steps + 1, dtype="<i4")
@@ -158,9 +168,12 @@ def synthetic(
     checked = step[check - 1 :: check]
     clean = 1 / 6 * 10 ** (-goes / (1 + np.exp(-14 * (checked / steps - 0.5))))
     columns = step[::every]
-    distance = (length - 1 - np.arange(length))[None, :]
-    rate = (decay * (1 - 0.8 * columns / steps))[:, None]
-    norms = 0.3 * np.exp(-rate * distance) * np.exp(rng.normal(0, 0.1, (len(columns), 1)))
+    count = layers * directions
+    forward = length - 1 - np.arange(length)  # time steps that the gradient has come
+    distance = np.stack([forward if part % directions == 0 else forward[::-1] for part in range(count)])
+    rate = (decay * (1 - 0.8 * columns / steps))[:, None] * (1 + 0.3 * np.arange(count))
+    noise = np.exp(rng.normal(0, 0.1, (len(columns), 1, 1)))
+    norms = 0.3 * np.exp(-rate[:, :, None] * distance) * noise  # (columns, parts, rows)
     arrays: Arrays = {
         "step": step,
         "loss": loss.astype("<f4"),
@@ -172,22 +185,24 @@ def synthetic(
         "validation_accuracy": (1 - np.clip(clean * 6, 0, 1)).astype("<f4"),
         "heat_step": columns.astype("<i4"),
         "heat": norms,
-        **_closer(rng, progress, before, checked / steps, clean, outputs),
+        **_closer(rng, progress, before, checked / steps, clean, outputs, count),
         "prediction_step": checked.astype("<i4"),
     }
     if change:
         with np.errstate(all="ignore"):
             change(arrays)
     arrays["heat"] = encode_heat(arrays["heat"])
-    if clip is None:
-        scope = {"scope": "all parameters", "largest": False}
-        fields.setdefault("clip", {"mode": "none", "measure": "norm", **scope})
+    if rule:
+        fields["clip"] = clip_summary(rule, "all")
+    elif clip is None:
+        fields.setdefault("clip", {**clip_summary("none", "all"), "scope": "all parameters"})
+    fields.setdefault("parts", parts(layers, directions))
     return Run(summary(name, **{"steps": steps, "sequence_steps": length, **fields}), arrays)
 
 
 def _closer(
     rng: np.random.Generator, progress: np.ndarray, before: np.ndarray,
-    checked: np.ndarray, clean: np.ndarray, outputs: int,
+    checked: np.ndarray, clean: np.ndarray, outputs: int, count: int,
 ) -> Arrays:  # fmt: skip
     """The arrays of the panes beyond loss, norm and heat."""
     steps, looks = len(progress), len(checked)
@@ -196,7 +211,8 @@ def _closer(
     weight = 6 + 2 * progress
     rows = np.array([0.62, 0.8, 0.95, 0.5, 0.9])[None, :]
     radius = rows * (1 + 0.25 * checked[:, None]) * np.exp(rng.normal(0, 0.02, (looks, 5)))
-    spectrum = np.stack([radius, radius * 1.35], axis=2)
+    each = radius[:, None] * (1 + 0.2 * np.arange(count))[:, None]
+    spectrum = np.stack([each, each * 1.35], axis=3)  # (looks, parts, matrices, 2)
     errors = np.sqrt(clean)[:, None] * np.array([1.0, -0.7, 0.5, -0.4, 0.3, -0.2, 0.1])[None, :1]
     prediction = np.broadcast_to(0.9 + errors, (looks, 1))
     if outputs > 1:
@@ -216,7 +232,7 @@ def _closer(
 
 CLOCKS = {
     "step": ("step", "loss", "norm_before", "norm_after", "threshold", "grad_recurrent", "grad_input",
-             "grad_output", "update", "weight"),
+             "grad_output", "update", "weight", "full_norm", "full_cosine", "omega"),
     "validation_step": ("validation_step", "validation_loss", "validation_accuracy", "saturated", "dead",
                         "spectrum"),
     "heat_step": ("heat_step", "heat"),

@@ -140,7 +140,7 @@ def test_points_and_columns_appear(server: Server, live: Component) -> None:
 
 def test_cells_show_the_norms_with_time_running_upward(server: Server, live: Component) -> None:
     def ramp(arrays: Arrays) -> None:
-        arrays["heat"][:] = np.logspace(-4, 0, arrays["heat"].shape[1])[None, :]
+        arrays["heat"][:] = np.logspace(-4, 0, arrays["heat"].shape[-1])
 
     started(server, live, 101, change=ramp)
     assert live.cell(0.3, 0.0)[:3] == LOWEST  # t = 1
@@ -152,7 +152,7 @@ def test_cells_show_the_norms_with_time_running_upward(server: Server, live: Com
 def test_rows_that_share_a_line_show_the_largest(server: Server, live: Component) -> None:
     def spike(arrays: Arrays) -> None:
         arrays["heat"][:] = 1e-4
-        arrays["heat"][:, 100] = 1.0
+        arrays["heat"][..., 100] = 1.0
 
     started(server, live, 400, length=256, change=spike)
     shades = [live.cell(0.5, y)[:3] for y in np.linspace(100 / 256, 101 / 256, 9)]
@@ -161,9 +161,9 @@ def test_rows_that_share_a_line_show_the_largest(server: Server, live: Component
 
 def test_nan_inf_and_underflow_are_shown_as_such(server: Server, live: Component) -> None:
     def odd(arrays: Arrays) -> None:
-        arrays["heat"][:, :16] = 0
-        arrays["heat"][:, 16:32] = np.inf
-        arrays["heat"][:, 32:48] = np.nan
+        arrays["heat"][..., :16] = 0
+        arrays["heat"][..., 16:32] = np.inf
+        arrays["heat"][..., 32:48] = np.nan
 
     started(server, live, 400, change=odd)
     assert live.cell(0.5, 0.1)[:3] == ZERO

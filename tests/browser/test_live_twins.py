@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from rnnviz.clipping import CLIPPINGS, SCOPES
 from rnnviz.ui.live_text import live_text
 from rnnviz.ui.standalone import THEMES, standalone_page
+from rnnviz.ui.summary import clip_summary
 from tests.browser.harness import Arrays, Feed, Server, sample, summary, synthetic
 from tests.browser.test_live_component import HIGHEST, LOWEST, TWINS, Component, slots
 
@@ -122,7 +124,7 @@ def test_one_colour_means_the_same_in_every_heat_map(server: Server, live: Compo
     def level(value: float) -> Any:
         def change(arrays: Arrays) -> None:
             arrays["heat"][:] = value
-            arrays["heat"][0, 0] = 1e-6
+            arrays["heat"][0, :, 0] = 1e-6
 
         return change
 
@@ -173,7 +175,7 @@ def test_a_phone_has_no_horizontal_scroll(server: Server, live: Component, count
 @pytest.mark.parametrize("large", [False, True])
 def test_the_colour_scale_finds_its_place_on_a_phone(server: Server, live: Component, large: bool) -> None:
     def deep(arrays: Arrays) -> None:
-        arrays["heat"][:] = np.logspace(-14, -2, arrays["heat"].shape[1])[None, :]
+        arrays["heat"][:] = np.logspace(-14, -2, arrays["heat"].shape[-1])
 
     live.page.set_viewport_size({"width": 390, "height": 844})
     twins(server, live, panes=["heat"], large=large, settings=lambda i: {"change": deep})
@@ -199,10 +201,10 @@ def test_twins_with_other_clipping_rules_share_no_name(server: Server, live: Com
         clip={"mode": "value", "measure": "largest element", "largest": True, "scope": "all but the output"}
     )
     live.says(".pane-norm h3", "Size of the gradient")
-    live.says(".pane-norm .axis-name", "what the threshold is compared with")
+    live.says(".pane-norm .axis-name", "what each clipping rule measures")
     live.says(".pane-norm .caption", "Gradient now: A")
     for node in (".caption", ".help-box"):
-        live.says(f".pane-norm {node}", "Compared with the threshold: A:\xa0norm; B:\xa0largest element.")
+        live.says(f".pane-norm {node}", "Measured: A:\xa0norm; B:\xa0largest element.")
         live.says(f".pane-norm {node}", "Measured over: A:\xa0all parameters; B:\xa0all but the output.")
     # One line for both would say that they are cut at the same place.
     dashed = {
@@ -223,9 +225,167 @@ def test_twins_that_clip_other_parts_say_which(server: Server, live: Component) 
     live.says(".pane-norm h3", "Gradient norm")
 
 
+def lines(svg: ET.Element, dash: str | None = None) -> list[ET.Element]:
+    """The curves of a drawing whose strokes are broken in this way."""
+    return [node for node in svg.iter(f"{SVG}path") if node.get("stroke-dasharray") == dash]
+
+
+def cut_off(share: float, cosine: float) -> Any:
+    """The whole gradient is so much longer than the one that was used, and the others point so."""
+
+    def change(arrays: Arrays) -> None:
+        used = np.sqrt(sum(arrays[f"grad_{part}"] ** 2 for part in ("recurrent", "input", "output")))
+        arrays["full_norm"] = (used / share).astype("<f4")
+        arrays["full_cosine"] = np.full(len(used), cosine, "<f4")
+
+    return change
+
+
+def test_a_gradient_that_is_cut_off_is_compared_with_the_whole_one(server: Server, live: Component) -> None:
+    settings = {"change": cut_off(0.25, -0.5), "truncate": 10}
+    twins(server, live, 1, panes=["norm"], settings=lambda i: settings)
+    told = (
+        "Cut off after at most 10 time steps, the gradient is 0.250 times as long as the whole one, and its "
+        "direction agrees with that one's to"
+    )
+    live.says(".pane-norm .caption", f"{told} -0.500 (cosine; 1 is the same direction).")
+    live.says(".pane-norm .legend", "not cut off")
+    live.says(".pane-norm .help-box", "The dotted line is the length that the gradient would have")
+    svg = drawing(live, "norm")
+    assert "not cut off" in words(svg)
+    assert len(lines(svg, "2 2.5")) == 2, "in the legend and in the chart"
+
+
+def test_where_a_decoder_takes_over_is_said(server: Server, live: Component) -> None:
+    twins(server, live, 2, panes=["heat"], settings=lambda i: {"decoder": 33} if i else {})
+    live.says(
+        ".pane-heat .caption", "The dashed line: at t = 33 the decoder goes on from where the encoder ended."
+    )
+
+
+@pytest.mark.parametrize("truncate", [0, 10])
+def test_a_gradient_that_was_cut_off_is_not_said_to_be_too_small(
+    server: Server, live: Component, truncate: int
+) -> None:
+    def cut(arrays: Arrays) -> None:
+        arrays["heat"][:, :, :54] = 0.0
+
+    (feed,) = twins(server, live, 1, panes=["heat"], settings=lambda i: {"change": cut, "truncate": truncate})
+    if not truncate:
+        live.says(".pane-heat .caption", "zero, or too small for float32 to hold")
+        return
+    live.says(".pane-heat .caption", "cut off after at most 10 time steps, so none arrives at t = 1.")
+    server.add(synthetic("b")).publish(200)
+    live.follow(feed.name, "b", panes=["heat"])
+    live.says(".pane-heat .caption", "cut off after at most so many time steps: A\xa010.")
+
+
+def test_twins_of_which_one_cuts_the_gradient_off(server: Server, live: Component) -> None:
+    twins(server, live, panes=["norm"],
+          settings=lambda i: {"change": cut_off(0.25, 0.5), "truncate": 10} if i else {})  # fmt: skip
+    live.says(".pane-norm .caption", "them (1 is the same direction): B\xa00.250 (cosine 0.500).")
+    live.says(".pane-norm .legend", "not cut off")
+    assert [line.get("stroke") for line in lines(drawing(live, "norm"), "2 2.5")].count(TWINS[1]) == 1
+
+
+def test_a_whole_gradient_is_not_drawn_beside_what_is_measured_otherwise(
+    server: Server, live: Component
+) -> None:
+    (feed,) = twins(
+        server, live, 1, panes=["norm"], settings=lambda i: {"change": cut_off(0.25, 0.5), "truncate": 10}
+    )
+    for rule, scope in (("value", "all"), ("norm", "not_output")):
+        feed.tell(clip=clip_summary(rule, scope))
+        live.says(".pane-norm .help-box", f"Measured over: {SCOPES[scope]}.")
+        live.says(".pane-norm .caption", "the gradient is 0.250 times as long as the whole one")
+        live.until("!live.shadow.querySelector('.pane-norm .legend').innerText.includes('not cut off')")
+        assert lines(drawing(live, "norm"), "2 2.5") == []
+
+
+def test_a_run_that_cuts_nothing_off_has_no_word_of_it(server: Server, live: Component) -> None:
+    twins(server, live, 1, panes=["norm"])
+    live.says(".pane-norm .caption", "before clipping")
+    assert "cut off" not in live.page.locator(".pane-norm").inner_text()
+    assert "NaN" not in live.page.locator(".pane-norm").inner_text()
+
+
+# Every clipping rule
+
+
+@pytest.mark.parametrize("rule", CLIPPINGS)
+def test_the_words_fit_every_clipping_rule(server: Server, live: Component, rule: str) -> None:
+    """A limit is spoken of, and drawn, where the rule has one."""
+    clip = clip_summary(rule, "all")
+
+    def change(arrays: Arrays) -> None:
+        steps = np.arange(len(arrays["step"]))
+        limits = {
+            "fixed": 1.0,
+            "moving": np.where(steps < 25, np.nan, 1 + 0.3 * np.sin(steps / 20)),
+            "none": np.nan,
+        }
+        arrays["threshold"][:] = limits[clip["limit"]]
+        if rule == "none":
+            arrays["norm_after"][:] = arrays["norm_before"]
+
+    twins(server, live, 1, panes=["norm"], settings=lambda i: {"change": change, "rule": rule})
+    caption = live.page.locator(".pane-norm .caption")
+    now = {"fixed": "before clipping and", "moving": "; the limit was ", "none": "before clipping and"}[
+        clip["limit"]
+    ]
+    live.says(".pane-norm .caption", "No clipping is set" if rule == "none" else now)
+    assert ("No clipping is set" in caption.inner_text()) == (rule == "none")
+    assert ("NaN" in caption.inner_text()) is False
+    assert (clip["note"] != "") == (rule == "autoclip")
+    assert clip["note"] in caption.inner_text()
+    legend = live.page.locator(".pane-norm .pane-head .legend").inner_text()
+    named = {"fixed": "threshold", "moving": "limit", "none": None}[clip["limit"]]
+    assert [name for name in ("threshold", "limit") if name in legend] == ([named] if named else [])
+    svg = drawing(live, "norm")
+    assert len(lines(svg, "4 4")) == (clip["limit"] != "none")
+    help_box = live.page.locator(".pane-norm .help-box").text_content() or ""
+    if rule not in ("none", "norm", "value"):
+        assert clip["summary"] in help_box
+    assert ("dashed" in help_box) == (clip["limit"] != "none")
+
+
+def test_before_a_rule_has_a_limit_there_is_none(server: Server, live: Component) -> None:
+    def change(arrays: Arrays) -> None:
+        arrays["threshold"][:] = np.nan
+        arrays["norm_after"][:] = arrays["norm_before"]
+
+    twins(server, live, 1, shown=20, panes=["norm"],
+          settings=lambda i: {"change": change, "rule": "zclip"})  # fmt: skip
+    live.says(".pane-norm .caption", "there was no limit yet.")
+
+
+def test_twins_with_limits_of_their_own_share_no_line(server: Server, live: Component) -> None:
+    """Even where two limits happen to meet at the last step."""
+
+    def moving(arrays: Arrays) -> None:
+        arrays["threshold"][:] = np.linspace(2, 1, len(arrays["step"]))
+
+    rules = ["norm", "autoclip"]
+    twins(server, live, shown=400, panes=["norm"], settings=lambda i: (
+        {"rule": rules[i], **({"change": moving} if i else {})}))  # fmt: skip
+    live.says(".pane-norm .legend", "threshold or limit")
+    live.says(".pane-norm .help-box", "some rules have none for the whole gradient")
+    assert {line.get("stroke") for line in lines(drawing(live, "norm"), "4 4")} == set(TWINS[:2])
+
+
+def test_what_clipping_inside_the_backward_pass_left_is_compared(server: Server, live: Component) -> None:
+    change = cut_off(0.25, 0.5)
+    twins(server, live, 1, panes=["norm"],
+          settings=lambda i: {"change": change, "rule": "agc"})  # fmt: skip
+    live.says(
+        ".pane-norm .caption", "of what clipping left agrees with that of the gradient without it to 0.500"
+    )
+    assert "cut off" not in live.page.locator(".pane-norm").inner_text()
+
+
 def test_cells_with_other_matrices_have_legends_of_their_own(server: Server, live: Component) -> None:
     def plain(arrays: Arrays) -> None:
-        arrays["spectrum"] = arrays["spectrum"][:, [0, 4]]
+        arrays["spectrum"] = arrays["spectrum"][:, :, [0, 4]]
 
     gates, few = summary()["spectrum"], ["W_hh", "step Jacobian"]
     twins(server, live, panes=["spectrum"],
@@ -329,7 +489,7 @@ def test_every_pane_says_its_numbers(server: Server, live: Component) -> None:
         arrays["grad_output"][:] = 0.5
         arrays["update"][:] = 0.02
         arrays["weight"][:] = 10.0
-        arrays["spectrum"][:, -1] = [1.1, 1.5]
+        arrays["spectrum"][:, :, -1] = [1.1, 1.5]
         arrays["validation_accuracy"][:] = 0.25
         arrays["prediction"][:] = 1.25
 
@@ -403,7 +563,7 @@ def test_the_floor_of_the_precision_is_stated(server: Server, live: Component) -
 def test_the_width_of_a_column_is_told_as_it_is_drawn(server: Server, live: Component) -> None:
     def two(arrays: Arrays) -> None:
         arrays["heat_step"] = np.array([100, 200], "<i4")
-        arrays["heat"] = np.repeat([[1e-4], [1.0]], arrays["heat"].shape[1], axis=1)
+        arrays["heat"] = np.repeat([[[1e-4]], [[1.0]]], arrays["heat"].shape[-1], axis=2)
 
     twins(server, live, 1, shown=400, panes=["heat"], settings=lambda i: {"change": two})
     assert live.cell(0.37, 0.5)[:3] == LOWEST  # half way between the two, of 400 steps
@@ -726,3 +886,159 @@ def test_the_page_of_one_file_has_the_colours_of_the_app() -> None:
             "border-color": "borderColor",
         }.items():  # fmt: skip
             assert colors[name] == config[theme][key]
+
+
+# Layers and directions
+
+
+def parts_shown(live: Component) -> list[str]:
+    """What the controls of the panes say, from top to bottom; none where there is none to be seen."""
+    return [str(node.evaluate("s => s.selectedOptions[0].label")) for node in live.page.locator(
+        "select.part:visible").all()]  # fmt: skip
+
+
+def tell_apart(arrays: Arrays) -> None:
+    """Norms by which each part can be known: of part p, 10^-p at the step read last, ever less before it."""
+    _, count, rows = arrays["heat"].shape
+    fades = np.logspace(-3, 0, rows)
+    for part in range(count):
+        arrays["heat"][:, part] = 10.0**-part * (fades if part % 2 == 0 else fades[::-1])
+        arrays["spectrum"][:, part, -1] = [1.0 + part, 2.0 + part]
+
+
+BOTH = {"layers": 2, "directions": 2, "change": tell_apart}
+LAYERS = ["layer 1, forward", "layer 1, backward", "layer 2, forward", "layer 2, backward"]
+
+
+def test_a_layer_is_chosen_for_all_panes(server: Server, live: Component) -> None:
+    panes = ["heat", "spectrum", "loss"]
+    (feed,) = twins(server, live, 1, shown=200, panes=panes, settings=lambda i: BOTH)
+    assert live.page.locator("select.part:visible").count() == 2
+    choice = live.page.get_by_label("Layer that is shown: Gradient at each time step")
+    assert choice.locator("option").all_inner_texts() == LAYERS
+    assert parts_shown(live) == [LAYERS[0]] * 2
+    live.says(".pane-heat .caption", "the gradient at t = 1 is 1.0e-3 times that at t = 64.")
+    live.says(".pane-heat .caption", "Shown: layer 1, forward.")
+    assert live.cell(0.25, 0.999)[:3] == HIGHEST
+    before = live.cell(0.25, 0.001)
+    # Time keeps its order; the gradient of a direction backward goes from t = 1 to the end.
+    choice.select_option("layer 1, backward")
+    live.wait(parts="1", settled="yes")
+    live.says(".pane-heat .caption", "the gradient at t = 64 is 1.0e-3 times that at t = 1.")
+    live.says(".pane-heat .help-box", "where the upper rows are darker than the lower ones")
+    assert parts_shown(live) == [LAYERS[1]] * 2
+    live.says(".pane-spectrum .caption", "spectral radius 2.00 and stretches at most 3.00-fold")
+    assert live.cell(0.25, 0.001) != before
+    assert live.cell(0.25, 0.999) != live.cell(0.25, 0.001)
+    # What comes later is drawn for the part that is shown, and the others are kept.
+    feed.publish(400)
+    live.wait(steps="400")
+    live.says(".pane-heat .caption", "At step 397 the gradient at t = 64 is 1.0e-3 times that at t = 1.")
+    live.page.get_by_label("Layer that is shown: Stretch per time step").select_option(LAYERS[3])
+    live.wait(parts="3", settled="yes")
+    assert parts_shown(live) == [LAYERS[3]] * 2
+    live.says(".pane-spectrum .caption", "spectral radius 4.00 and stretches at most 5.00-fold")
+    assert live.cell(0.25, 0.999)[:3] == live.cell(0.75, 0.999)[:3] == LOWEST
+    live.says(".pane-spectrum .legend", "4.00")
+    said = words(drawing(live, "heat"))
+    assert any("layer 2, backward" in line for line in said)  # the control is not in the drawing
+
+
+def test_a_layer_is_chosen_by_keyboard(server: Server, live: Component) -> None:
+    twins(server, live, 1, panes=["heat", "spectrum"], settings=lambda i: BOTH)
+    live.page.locator(".pane-heat .save").focus()
+    live.page.keyboard.press("Tab")
+    choice = live.page.get_by_label("Layer that is shown: Gradient at each time step")
+    expect(choice).to_be_focused()
+    for part in ("1", "2"):
+        live.page.keyboard.press("ArrowDown")
+        live.wait(parts=part)
+    assert parts_shown(live) == [LAYERS[2]] * 2
+    expect(choice).to_be_focused()
+    live.page.keyboard.press("Home")
+    live.wait(parts="0")
+
+
+def test_one_layer_leaves_nothing_to_choose(server: Server, live: Component) -> None:
+    twins(server, live, panes=["heat", "spectrum"])
+    live.says(".pane-heat .caption", "Gradient at t = 1, as a multiple of that at the last step: A")
+    assert live.page.locator("select.part").count() == 2
+    assert not live.page.locator("select.part:visible").count()
+    for pane in ("heat", "spectrum"):
+        assert "Shown" not in live.page.locator(f".pane-{pane} .caption").inner_text()
+    live.says(".pane-heat .help-box", "the network cannot learn from what came early")
+
+
+def test_layers_of_one_direction_have_short_names(server: Server, live: Component) -> None:
+    twins(server, live, panes=["heat"], settings=lambda i: {"layers": 3})
+    assert live.page.locator("select.part option").all_inner_texts() == ["layer 1", "layer 2", "layer 3"]
+    live.page.locator("select.part").select_option("layer 3")
+    live.wait(parts="2,2")
+    live.says(".pane-heat .caption", "Shown: layer 3.")
+
+
+def test_a_twin_with_fewer_layers_shows_the_nearest(server: Server, live: Component) -> None:
+    sizes = [{"layers": 2, "directions": 2}, {"layers": 3}, {"directions": 2}, {}]
+    twins(server, live, 4, panes=["heat", "spectrum"],
+          settings=lambda i: {**sizes[i], "change": tell_apart})  # fmt: skip
+    options = live.page.locator(".pane-heat select.part option").all_inner_texts()
+    assert options == [*LAYERS, "layer 3"]
+    live.says(".pane-heat .caption", "Gradient at t = 1, as a multiple of that at the last step: A\xa01.0e-3")
+    choice = live.page.locator(".pane-heat select.part")
+    choice.select_option("layer 2, backward")
+    live.wait(parts="3,1,1,0", settled="yes")
+    shown = "Shown: A:\xa0layer 2, backward; B:\xa0layer 2; C:\xa0layer 1, backward; D:\xa0layer 1."
+    for pane in ("heat", "spectrum"):
+        live.says(f".pane-{pane} .caption", shown)
+    live.says(".pane-heat .caption", "Gradient at the step that is read first, as a multiple of")
+    live.says(".pane-heat .caption", "A\xa01.0e-3")
+    live.says(".pane-heat .caption", "C\xa01.0e-3, D\xa01.0e-3.")
+    live.says(".pane-spectrum .caption", "A\xa04.00, B\xa02.00, C\xa02.00, D\xa01.00.")
+    live.follow("b", "d", panes=["heat", "spectrum"])  # of what is left, the nearest again
+    live.wait(parts="1,0")
+    assert parts_shown(live) == ["layer 2"] * 2
+    live.follow("d", panes=["heat", "spectrum"])
+    live.until("[...live.shadow.querySelectorAll('select.part')].every(node => node.hidden)")
+    live.follow("a", "d", panes=["heat", "spectrum"])
+    live.wait(parts="3,0")
+
+
+def test_two_backward_directions_compare_the_other_way_round(server: Server, live: Component) -> None:
+    twins(server, live, panes=["heat"], settings=lambda i: BOTH)
+    live.page.locator("select.part").select_option("layer 2, backward")
+    live.says(".pane-heat .caption", "Gradient at the last step, as a multiple of that at t = 1: A\xa01.0e-3")
+
+
+def test_a_film_keeps_all_layers(server: Server, live: Component) -> None:
+    server.add(synthetic("a", **BOTH)).publish(400, state="finished", step=400)
+    live.page.emulate_media(reduced_motion="reduce")
+    live.follow("a", replay=True, panes=["heat", "spectrum"])
+    live.wait(film="paused", steps="400")
+    live.page.locator(".pane-heat select.part").select_option("layer 1, backward")
+    live.page.get_by_role("slider", name="Training step of the recording").fill("120")
+    live.wait(steps="120", parts="1", heatColumns="30")
+    live.says(".pane-heat .caption", "At step 117 the gradient at t = 64 is 1.0e-3 times that at t = 1.")
+    live.says(".pane-spectrum .caption", "spectral radius 2.00")
+    live.page.locator(".pane-spectrum select.part").select_option("layer 2, forward")
+    live.says(".pane-spectrum .caption", "spectral radius 3.00")
+
+
+@pytest.mark.parametrize("width", [390, 760, 1440])
+@pytest.mark.parametrize("large", [False, True])
+def test_the_choice_of_a_layer_fits_into_the_head(
+    server: Server, live: Component, width: int, large: bool
+) -> None:
+    live.page.set_viewport_size({"width": width, "height": 844})
+    # With the loss the spectrum stands in half of the width.
+    twins(server, live, 1, panes=["loss", "spectrum", "heat"], large=large, settings=lambda i: BOTH)
+    for pane in ("heat", "spectrum"):
+        boxes = live.page.evaluate(
+            """pane => ['.pane-title', 'select.part', '.legend'].map(name => {
+            const node = live.shadow.querySelector(`.pane-${pane} .pane-head ${name}`);
+            const { left, right, top, bottom } = node.getBoundingClientRect();
+            return [left, right, top, bottom]; })""",
+            pane,
+        )
+        assert all(left >= 0 and right <= width for left, right, _, _ in boxes)
+        for a, b in itertools.combinations(boxes, 2):
+            assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]  # none over another
