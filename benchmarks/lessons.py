@@ -189,7 +189,7 @@ def _curves(pane: str, records: Sequence[Chunk]) -> tuple[str, list[Curve]]:
 
 def _profile(record: Chunk) -> Curve:
     """log10 of |dL/dh_t| at the first training step, as a multiple of that at T."""
-    norms = record.grad_hidden[0].astype(float)
+    norms = record.grad_hidden[0, 0, 0].astype(float)
     return np.linspace(0.0, 1.0, len(norms)), np.log10(np.maximum(norms / norms[-1], 1e-30))
 
 
