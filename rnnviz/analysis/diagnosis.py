@@ -204,24 +204,25 @@ class _Run:
 
     @cached_property
     def columns(self) -> np.ndarray:
-        """Recent norms of dL/dh_t as decades, (n, P, R), for each part: layer by layer, forward first."""
-        heat = self.arrays["heat"]
-        return log10_of(heat[-max(FEWEST_COLUMNS, round(RECENT * len(heat))) :])
+        """Recent norms of dL/dh_t as decades, (n, P, R), for each part: layer by layer, forward first.
+
+        Where all is read before the first answer, of the steps that read: those have no loss of their own,
+        and a decoder that may follow has other weights.
+        """
+        heat, e = self.arrays["heat"], self.experiment
+        task, T = TASKS[e.task], e.steps_per_sequence()
+        rows = (T - task.answered(e.length)) // self.merged if task.reads_first else heat.shape[2]
+        return log10_of(heat[-max(FEWEST_COLUMNS, round(RECENT * len(heat))) :, :, : max(1, rows)])
 
     @cached_property
     def merged(self) -> int:
         """Time steps in one row of the columns."""
-        return math.ceil(self.experiment.steps_per_sequence() / int(self.columns.shape[2]))
+        return math.ceil(self.experiment.steps_per_sequence() / int(self.arrays["heat"].shape[2]))
 
     @cached_property
     def cut_off(self) -> bool:
         """Whether the way back ends before it is through, so that nothing can be said of the whole way."""
         return 0 < self.experiment.truncate < self.experiment.steps_per_sequence()
-
-    @cached_property
-    def every(self) -> bool:
-        """With a loss at every time step, dL/dh_t hides what comes back from the later ones."""
-        return TASKS[self.experiment.task].readout == "every"
 
     @cached_property
     def growth(self) -> tuple[float, int, bool]:
@@ -230,7 +231,7 @@ class _Run:
         Where a layer below reads both ways, the gradient comes in from both ends: only the last layer's has
         come the whole way.
         """
-        if self.every or self.cut_off:
+        if bounded(self.experiment) or self.cut_off:
             return 0.0, 0, False
         if self.experiment.directions == 1:
             return *self._follow(self.columns[:, 0]), False
@@ -243,7 +244,7 @@ class _Run:
         T = self.experiment.steps_per_sequence()
         if self.cut_off:
             return 0.0, {}
-        if self.every:
+        if bounded(self.experiment):
             decades = self._bound(T)
             return decades, _way(decades, T - 1) if decades else {}
         if self.experiment.directions == 2:
@@ -293,6 +294,15 @@ class _Run:
         if not largest < 1.0:
             return 0.0
         return max(LOWEST, (T - 1) * math.log10(largest)) if largest > 0 else LOWEST
+
+
+def bounded(experiment: Experiment) -> bool:
+    """Whether only an upper bound is known of what passes back through time.
+
+    With a loss at every time step, dL/dh_t hides what comes back from the later ones.
+    """
+    task = TASKS[experiment.task]
+    return task.readout == "every" and not task.reads_first
 
 
 def _diverged(run: _Run) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..analysis.diagnosis import STUCK, Finding
+from ..analysis.diagnosis import STUCK, Finding, bounded
 from ..cells import CELLS
 from ..clipping import CLIPPINGS
 from ..experiment import Experiment
@@ -47,7 +47,7 @@ def _where(e: Experiment, n: dict[str, float]) -> str:
     """The part of the network whose gradient was followed through time; nothing where there is but one."""
     if e.layers == 1 and e.directions == 1:
         return ""
-    if TASKS[e.task].readout == "every":  # bounds hold of each part
+    if bounded(e):  # bounds hold of each part
         return _("In every layer: ") if e.directions == 1 else _("In every layer and direction: ")
     if e.directions == 1:
         return _("First layer: ")
@@ -196,7 +196,7 @@ def _vanishing(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     elif n["ratio"] == 0:
         told = _("The gradient of {steps:,.0f} time steps ago is too small for {precision}: it counts as 0.")
     else:
-        bound = TASKS[e.task].readout == "every"  # known by its upper bound only
+        bound = bounded(e)
         shrinks = (
             _("the gradient shrinks to at most {ratio}") if bound else _("the gradient shrinks to {ratio}")
         )
