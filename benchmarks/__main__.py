@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import learning, lessons, page, speed
+from . import jacobians, learning, lessons, page, speed
 from .machine import describe
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "learning": learning.run,
     "page": page.run,
     "lessons": lessons.run,
+    "jacobians": jacobians.run,
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -41,6 +41,10 @@ FOUR = "task=temporal_order&length=30&cell=gru&steps=400&twin=cell:lstm&twin=cel
 BANG = (
     "task=adding&length=100&cell=relu&initialization=scaled_identity&gain=1.5&clip=none&optimizer=sgd"
     "&learning_rate=1&steps=500&twin=clip:norm"
+)
+PAIR = (
+    "task=adding&length=50&hidden=32&steps=600&cell=tanh&initialization=orthogonal"
+    "&twin=cell:lstm,initialization:pytorch,forget_bias:1"
 )
 ALL = "panes=loss,norm,heat,accuracy,sample,groups,update,spectrum"
 
@@ -71,7 +75,8 @@ def main() -> None:
 
 
 def _documents(browser: Browser, address: str, folder: Path) -> None:
-    """docs/train-light.png and docs/train-dark.png: the default experiment; docs/twins.png: two beside it."""
+    """docs/train-light.png and docs/train-dark.png: the default experiment; docs/twins.png: two beside it;
+    docs/gradients.png: where the gradients of two went."""
     page = _open(browser, f"{address}/train")
     _press(page, "Train")
     _until(page, f"Number(live.dataset.step) >= {AT_STEP}")
@@ -83,6 +88,13 @@ def _documents(browser: Browser, address: str, folder: Path) -> None:
     _press(twins, "Train")
     _ended(twins)
     _shoot(twins, folder / "twins.png")
+    pair = _open(browser, f"{address}/train?{PAIR}")
+    _press(pair, "Train")
+    _ended(pair)
+    flow = _open(browser, f"{address}/gradients?{urlsplit(pair.url).query}")
+    flow.get_by_text("time step t").first.wait_for(timeout=PATIENCE)
+    flow.wait_for_timeout(3000)
+    _shoot(flow, folder / "gradients.png")
 
 
 def _states(browser: Browser, address: str, store: Store, folder: Path) -> None:

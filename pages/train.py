@@ -13,6 +13,7 @@ from rnnviz.ui.live import live
 from rnnviz.ui.sharing import share
 from rnnviz.ui.text import _
 from rnnviz.ui.train_parts import (
+    closer_look,
     pane_picker,
     problem_list,
     projector,
@@ -50,6 +51,8 @@ def figures(drawn: Sequence[Run]) -> None:
     invitation = None if view.lesson is None else _("Predict first, then train, or play the recording.")
     heard = live(store, view.twins, now, panes, steering.fallback(), view.large, view.replay, invitation)
     steering.hear(store, heard, drawn, now)
+    if steered and any(run.step for run in now):
+        closer_look(now, heard.pinned)
 
 
 following = steering.fallback() and any(not run.ended for run in runs)

@@ -15,9 +15,7 @@ import math
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,14 +24,14 @@ from torch import Tensor
 
 from .analysis.activity import PROBES, activity
 from .analysis.spectrum import spectrum
-from .clipping import CLIPPINGS, Memory, Scoped
+from .clipping import CLIPPINGS, Memory
 from .experiment import Experiment
 from .kernels import default_kernel
-from .network import Network, Pass
+from .network import Network
 from .optimizers import OPTIMIZERS
 from .recording import Chunk, Recorder
+from .step import pass_of, repeatable, scoped
 from .tasks import TASKS, VALIDATION_SIZE
-from .tasks.task import DROPOUT_STREAM
 from .vectors import norm, squares, update
 
 CHUNK_SECONDS = 0.1
@@ -134,26 +132,6 @@ def validation_interval(steps: int, batch: int) -> int:
     return max(FEWEST_STEPS_BETWEEN, steps // VALIDATIONS, as_many)
 
 
-@contextmanager
-def repeatable() -> Iterator[None]:
-    """Settings of this process that would change a run's bytes, put aside while it computes.
-
-    Sums depend on how many threads share them, products on how many bits they are allowed to drop.
-    """
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if threads != 1:
-        torch.set_num_threads(1)
-    if precision != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        if threads != 1:
-            torch.set_num_threads(threads)
-        if precision != "highest":
-            torch.set_float32_matmul_precision(precision)
-
-
 def _step(state: State, recorder: Recorder) -> None:
     """One update, and validation when it is due."""
     _update(state, recorder)
@@ -170,17 +148,12 @@ def _update(state: State, recorder: Recorder) -> None:
     clip, threshold, scope, learning_rate = (
         state.values[k] for k in ("clip", "clip_threshold", "clip_scope", "learning_rate")
     )
-    batch = TASKS[experiment.task].training_batch(
-        experiment.seed, state.step, experiment.length, experiment.batch, experiment.train_size
-    )
     rule = CLIPPINGS[clip]
-    limit = threshold if rule.inside else None
-    masks = _dropout(experiment, state.step)
-    result = network.loss_and_gradient(batch, masks, experiment.truncation, limit, experiment.omega)
+    result = pass_of(experiment, network, state.step, state.values)
     full_norm, full_cosine = _against(result.full, result.grad)
     kernel = network.kernel
     square = squares(kernel, result.grad, network.layout.borders)  # of each of GROUPS, as it came
-    done = rule.apply(_scoped(network, result, scope), threshold, state.clip_memory)
+    done = rule.apply(scoped(network, result, scope), threshold, state.clip_memory)
     recorder.step(
         step=state.step,
         loss=result.loss,
@@ -217,19 +190,6 @@ def _update(state: State, recorder: Recorder) -> None:
     state.step += 1
 
 
-def _scoped(network: Network, result: Pass, scope: str) -> Scoped:
-    """What a clip rule sees of a gradient."""
-    end = network.layout.scopes[scope]
-    grad = result.grad[:end]
-    return Scoped(
-        grad=grad,
-        norm=norm(network.kernel, grad),
-        views=lambda: _in_scope(network, result.grad, scope),
-        measure=partial(norm, network.kernel),
-        unclipped=math.nan if result.full is None else norm(network.kernel, result.full[:end]),
-    )
-
-
 def _against(full: Tensor | None, grad: Tensor) -> tuple[float, float]:
     """Norm of the gradient itself, and its cosine with the one used; NaN where they are the same."""
     if full is None:
@@ -249,33 +209,9 @@ def _take_changes(state: State) -> None:
         state.clip_memory = array("d")  # what another rule remembers, or of other parameters, is no measure
 
 
-def _in_scope(network: Network, grad: Tensor, scope: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """Gradient and weights of each parameter in a clip scope, as views by name."""
-    layout, found, start = network.layout, {}, 0
-    for name, view in layout.views(grad).items():
-        if start < layout.scopes[scope]:
-            found[name] = view, network.parameters[name]
-        start += view.numel()
-    return found
-
-
 def _finite(squares: float, vector: Tensor) -> bool:
     """Whether a vector is finite; squares whose sum is finite, as it nearly always is, say so at once."""
     return math.isfinite(squares) or bool(torch.isfinite(vector).all())
-
-
-def _dropout(experiment: Experiment, step: int) -> list[Tensor]:
-    """What the outputs of each layer but the last are multiplied with, (T, B, D*H): 0, or 1 / (1 - p).
-
-    Like the data a pure function of seed and step, so that a run resumes exactly.
-    """
-    if not experiment.dropout:
-        return []
-    keep = 1.0 - experiment.dropout
-    shape = (experiment.steps_per_sequence(), experiment.batch, experiment.directions * experiment.hidden)
-    rng = np.random.default_rng([experiment.seed, DROPOUT_STREAM, step])
-    masks = (rng.random(shape) < keep for _ in range(experiment.layers - 1))
-    return [torch.from_numpy((mask / keep).astype(experiment.precision)) for mask in masks]
 
 
 def _diverged(state: State, what: str, finite: bool) -> bool:

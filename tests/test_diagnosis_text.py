@@ -13,8 +13,9 @@ from rnnviz.cells import CELLS
 from rnnviz.clipping import CLIPPINGS, SCOPES
 from rnnviz.experiment import Experiment
 from rnnviz.initialization import INITIALIZATIONS
+from rnnviz.numbers import of as size
 from rnnviz.twins import fitted
-from rnnviz.ui.diagnosis_text import size, worded
+from rnnviz.ui.diagnosis_text import worded
 from rnnviz.ui.text import percent
 
 NUMBERS: dict[str, dict[str, float]] = {
@@ -78,7 +79,7 @@ def test_what_the_numbers_say() -> None:
     adding, copying = Experiment(task="adding"), Experiment(task="copying")
     finding = Finding("vanishing", "bad", NUMBERS["vanishing"])
     assert "shrinks to 1.00e-9: 0.6 at each step" in worded(finding, adding)["text"]
-    assert "shrinks to at most 1.00e-9" in worded(finding, copying)["text"], "known by its bound only"
+    assert "shrinks to about 1.00e-9" in worded(finding, copying)["text"], "known from its Jacobians only"
     nothing = Finding("vanishing", "bad", {"ratio": 0.0, "steps": 40.0, "factor": 0.0})
     assert "too small for float32: it counts as 0" in worded(nothing, adding)["text"]
     jump = Finding("exploding", "warn", {"jump": 400.0, "step": 7.0})
@@ -128,10 +129,10 @@ MIDDLE = {**WAY, "t": 30.0, "end": 7.0}
         ("adding", 2, "both", "exploding", {**WAY, "backward": 1.0},
          "Last layer, backward: From t = 37 on to t = 60 the gradient grows"),
         ("copying", 2, "forward", "vanishing", WAY,
-         "In every layer: From t = 24 back to t = 1 the gradient shrinks to at most 1.00e-9: 0.4"),
+         "In every layer: From t = 24 back to t = 1 the gradient shrinks to about 1.00e-9: 0.4"),
         ("copying", 2, "both", "vanishing", WAY,
-         "In every layer and direction: From one end of the sequence to the other the gradient shrinks to at "
-         "most 1.00e-9: 0.4"),
+         "In every layer and direction: From one end of the sequence to the other the gradient shrinks to "
+         "about 1.00e-9: 0.4"),
     ],
 )  # fmt: skip
 def test_the_part_of_the_network_is_named(task, layers, direction, kind, numbers, beginning) -> None:

@@ -118,7 +118,7 @@ RULES = (
             "rnnviz/__init__.py", "rnnviz/__main__.py", "rnnviz/cells/*", "rnnviz/tasks/*",
             "rnnviz/initialization.py", "rnnviz/clipping.py", "rnnviz/optimizers.py",
             "rnnviz/experiment.py", "rnnviz/recording.py", "rnnviz/analysis/__init__.py",
-            "rnnviz/analysis/diagnosis.py", "rnnviz/analysis/heat.py",
+            "rnnviz/analysis/diagnosis.py", "rnnviz/analysis/heat.py", "rnnviz/analysis/lags.py",
         ),
         never=("torch",),
         early=True,
@@ -159,7 +159,7 @@ SEES: dict[str, tuple[str, ...]] = {
     "clipping": (),
     "optimizers": (),
     "losses": (),
-    "plots": (),
+    "plots": ("numbers",),
     "bptt": ("cells",),
     "experiment": ("cells", "clipping", "initialization", "optimizers", "tasks"),
 }
@@ -325,8 +325,8 @@ def test_what_is_allowed_passes(path: str, source: str) -> None:
 LIGHT = (
     "rnnviz", "rnnviz.experiment", "rnnviz.cells", "rnnviz.tasks", "rnnviz.initialization", "rnnviz.clipping",
     "rnnviz.recording", "rnnviz.analysis.diagnosis", "rnnviz.plots.sample", "rnnviz.runs.store",
-    "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.archive", "rnnviz.runs.supervisor",
-    "rnnviz.__main__",
+    "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.maps", "rnnviz.runs.archive",
+    "rnnviz.runs.supervisor", "rnnviz.analysis.lags", "rnnviz.__main__",
 )  # fmt: skip
 
 

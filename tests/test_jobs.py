@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load, save
 from torch import nn
 from torch.nn import functional as F
 
+from rnnviz.analysis.jacobians import read_jacobians
+from rnnviz.analysis.moment import moment
 from rnnviz.experiment import Experiment
-from rnnviz.runs import worker
+from rnnviz.runs import job_kinds, maps, worker
 from rnnviz.runs.job_kinds import KINDS, job_slice
 from rnnviz.runs.jobs import OPEN, Job, Jobs
 from rnnviz.runs.state import from_bytes, to_bytes
@@ -265,7 +268,9 @@ def test_a_cancelled_job_can_be_asked_again(jobs, monkeypatch):
     jobs.claim(job)
     assert jobs.ask("count", {}) == job
     found = job_of(jobs, job)
-    assert (found.state, found.progress, found.partial, found.command) == ("queued", 0.0, None, "go")
+    assert (found.state, found.command) == ("queued", "go")
+    assert found.progress == pytest.approx(1 / 3)
+    assert found.partial == b"[1, 1]", "what was done is sound"
     assert work(jobs, job) == "finished"
 
 
@@ -385,3 +390,154 @@ def test_evaluating_does_not_touch_the_run(jobs):
     before = (jobs.store.run(run), jobs.store.state(run), jobs.store.chunks(run))
     work(jobs, jobs.ask("evaluate", {"run": run, "step": 5, "sequences": 300}))
     assert (jobs.store.run(run), jobs.store.state(run), jobs.store.chunks(run)) == before
+
+
+# The map of Jacobians
+
+MAP = {"run": None, "step": 0, "kernel": "torch", "part": 0, "layer": 0, "direction": 0, "sequence": 0}
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Blocks of a few columns also for a small map."""
+    monkeypatch.setattr(maps, "COSTLY", 4000.0)
+
+
+def map_request(experiment: Experiment = ADDING, **values: Any) -> dict[str, Any]:
+    return {**MAP, "experiment": experiment.to_json(), **values}
+
+
+def test_a_map_fills_in_coarse_first_and_goes_on_from_what_is_kept(jobs, blocks):
+    experiment = ADDING.changed(length=20, cell="lstm")
+    job = jobs.ask("jacobian_map", map_request(experiment))
+    seen: list[list[int]] = []
+    ways: list[str] = []
+    while not ways or ways[-1] != "finished":
+        ways.append(work(jobs, job, seconds=-1.0))
+        found = job_of(jobs, job)
+        known = maps.decode_map(found.result or found.partial)
+        assert found.progress == pytest.approx(known.done.mean())
+        assert np.isnan(known.lower[:, ~known.done]).all()
+        inside = np.tri(20, dtype=bool) & known.done
+        assert (known.lower[inside] <= known.upper[inside]).all()
+        seen.append(np.flatnonzero(known.done).tolist())
+    assert len(ways) >= 8
+    assert ways[:-1] == ["time"] * (len(ways) - 1)
+    assert [len(columns) for columns in seen] == sorted({len(columns) for columns in seen})
+    first, second = seen[0], sorted({*seen[1]} - {*seen[0]})
+    assert 0 in first
+    assert len({*np.diff(first)}) == 1
+    assert second[0] == first[1] // 2, "halfway between"
+    parts = job_of(jobs, job).result
+    assert seen[-1] == list(range(20))
+    assert jobs.ask("jacobian_map", map_request(experiment)) == job
+    assert job_of(jobs, job).result == parts, "the second time from the store"
+    assert jobs.open() == []
+    with jobs.store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM jobs")
+    whole = jobs.ask("jacobian_map", map_request(experiment))
+    assert work(jobs, whole) == "finished"
+    assert job_of(jobs, whole).result == parts, "in one slice the same bytes"
+
+
+def test_a_map_goes_on_after_a_lost_slice_and_ends_when_it_is_cancelled(jobs, blocks):
+    job = jobs.ask("jacobian_map", map_request(ADDING.changed(length=20, cell="lstm")))
+    work(jobs, job, seconds=-1.0)
+    before = maps.decode_map(job_of(jobs, job).partial)
+    jobs.claim(job)
+    jobs.lost(job, "killed")
+    assert work(jobs, job, seconds=-1.0) == "time"
+    after = maps.decode_map(job_of(jobs, job).partial)
+    assert after.done.sum() > before.done.sum()
+    np.testing.assert_array_equal(after.lower[:, before.done], before.lower[:, before.done])
+    jobs.cancel(job)
+    assert jobs.claim(job) is None
+    assert job_of(jobs, job).state == "cancelled"
+
+
+@pytest.mark.parametrize("trained_first", [False, True])
+def test_a_map_is_that_of_the_weights_and_the_sequence_that_were_asked_for(jobs, trained_first):
+    """Every product by itself, its singular values exactly."""
+    experiment = ADDING.changed(precision="float64", layers=2, direction="both", cell="lstm")
+    run = trained(jobs.store, experiment) if trained_first else None
+    step = 5 if trained_first else 0
+    place = {"layer": 1, "direction": 1, "sequence": 2}
+    job = jobs.ask("jacobian_map", map_request(experiment, run=run, step=step, **place))
+    assert work(jobs, job) == "finished"
+    got = maps.decode_map(job_of(jobs, job).result)
+    parameters = jobs.store.checkpoints(run)[5] if run else None
+    seen = moment(experiment, step, parameters, "torch")
+    J = read_jacobians(seen.network.cell, seen.network.weights(1, 1), seen.trace(1, 1), 2).numpy()
+    for k in range(6):
+        P = np.eye(8)
+        for t in range(k, 6):
+            P = P if t == k else J[t] @ P
+            exact = math.log10(np.linalg.norm(P, 2))
+            assert got.lower[t, k] <= exact + 1e-6
+            assert got.upper[t, k] >= exact - 1e-6
+            assert got.frobenius[t, k] == pytest.approx(math.log10(np.linalg.norm(P)), abs=1e-5)
+        assert np.isnan(got.lower[:k, k]).all()
+    assert got.width <= 1.0501
+    assert ((got.middle() >= got.lower) == np.tri(6, dtype=bool)).all()
+    np.testing.assert_allclose(got.stretch, np.linalg.norm(J, 2, axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"run": "no such run"}, "run: there is no run of that name."),
+        ({"step": 99}, "step: the parameters of step 99 were not kept; those of the steps 0, "),
+        ({"layer": 1}, "layer: got 1; it is counted from 0 and there are 1."),
+        ({"sequence": 4}, "sequence: got 4; it is counted from 0 and there are 4."),
+        ({"kernel": "abacus"}, "kernel: got 'abacus'; allowed: "),
+        ({"experiment": "[]"}, "experiment: "),
+        ({"experiment": ADDING.changed(hidden=5).to_json()}, "rnn.weight_hh_l0: got (12, 4); the network"),
+    ],
+)
+def test_a_map_that_cannot_be_made_is_refused_with_a_sentence(jobs, change, sentence):
+    run = trained(jobs.store)
+    job = jobs.ask("jacobian_map", {**map_request(run=run, step=5), **change})
+    assert work(jobs, job) == "failed"
+    found = job_of(jobs, job)
+    assert found.message.startswith(sentence)
+    assert "\n" not in found.message
+    assert found.result is None
+
+
+def test_a_map_of_states_that_are_not_finite_or_too_many_is_refused(jobs, monkeypatch):
+    run = trained(jobs.store)
+    arrays = {
+        name: np.full_like(array, np.nan) for name, array in load(jobs.store.checkpoints(run)[5]).items()
+    }
+    with jobs.store.write() as connection:
+        connection.exec_driver_sql("UPDATE checkpoints SET parameters = ?", (save(arrays),))
+    job = jobs.ask("jacobian_map", map_request(run=run, step=5))
+    assert work(jobs, job) == "failed"
+    assert job_of(jobs, job).message.startswith("states: none of them is finite at this step")
+    monkeypatch.setattr(job_kinds, "MOST_JACOBIANS", 95)  # 6 steps of 4 states have 96
+    job = jobs.ask("jacobian_map", map_request())
+    assert work(jobs, job) == "failed"
+    assert job_of(jobs, job).message.startswith("hidden: the map of 6 steps of 4 states does not fit")
+
+
+@pytest.mark.parametrize("T", [1, 2, 50, 200])
+@pytest.mark.parametrize("S", [1, 64, 128, 512])
+def test_blocks_hold_every_column_once(T, S):
+    blocks = maps.column_blocks(T, S)
+    assert sorted(k for block in blocks for k in block) == list(range(T))
+    assert all(block == sorted(block) for block in blocks)
+
+
+def test_rounding_to_float32_goes_outward():
+    rng = np.random.default_rng(0)
+    empty = maps.empty_map(rng.random(30))
+    lower = rng.normal(size=(30, 30)) * 50
+    lower[3, 4] = -np.inf
+    lower[2, 7] = np.nan
+    upper = lower + rng.random((30, 30)) * 1e-7
+    back = maps.decode_map(maps.encode_map(empty.filled(list(range(30)), (lower, upper, upper))))
+    known = ~np.isnan(lower)
+    assert (back.lower[known] <= lower[known]).all()
+    assert (back.upper[known] >= upper[known]).all()
+    np.testing.assert_allclose(back.upper, upper, rtol=2e-7)
+    assert math.isnan(empty.width)

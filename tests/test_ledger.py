@@ -8,13 +8,26 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnviz.analysis.ledger import WEIGHTS, Ledger, ledger, of_trace, reach, shares
+from rnnviz.analysis import ledger as module
+from rnnviz.analysis.ledger import (
+    OUTPUT,
+    WEIGHTS,
+    Ledger,
+    ledger,
+    ledgers,
+    of_output,
+    of_trace,
+    reach,
+    shares,
+    state_norms,
+)
 from rnnviz.bptt import unroll
 from rnnviz.cells import CELLS
 from rnnviz.experiment import Experiment
 from rnnviz.kernels import KERNELS
 from rnnviz.network import Network
 from rnnviz.tasks import TASKS, Batch
+from tests.unrolled import SHAPES, Twin, blob_of, changed, moments, small
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
@@ -135,11 +148,152 @@ def test_where_only_the_last_step_has_a_loss_the_others_reach_nothing():
 
 def test_a_weight_that_is_not_there_is_named():
     network, batch = made(cell="gru", layers=2)
-    for wrong in ("rnn.weight_peephole_l0", "rnn.weight_hh_l2", "out.weight"):
+    for wrong in ("rnn.weight_peephole_l0", "rnn.weight_hh_l2", "out.weights"):
         with pytest.raises(
             ValueError, match=rf"weight: got '{wrong}'; allowed: rnn.weight_ih_l0, rnn.weight_hh_l0,"
         ):
             ledger(network, batch, wrong)
     with pytest.raises(ValueError, match=r"weight: got 'out'; allowed: weight_ih,"):
         next(shares(network.cell, network.loss_and_gradient(batch).tape.traces[0][0], "out"))
-    assert isinstance(ledger(network, batch, f"rnn.{WEIGHTS[0]}_l1"), Ledger)
+    with pytest.raises(ValueError, match=r"weight: got 'weight_hh'; allowed: out.weight, out.bias\."):
+        of_output(network, network.loss_and_gradient(batch), batch, "weight_hh")
+    with pytest.raises(ValueError, match=r"weight: got 'out'; allowed: weight_ih,"):
+        of_trace(network.cell, network.loss_and_gradient(batch).tape.traces[0][0], "out")
+    for name in (f"rnn.{WEIGHTS[0]}_l1", *OUTPUT):
+        assert isinstance(ledger(network, batch, name), Ledger)
+
+
+@every_cell
+@every_kernel
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("stretch", [1, 3, 1000])
+def test_many_steps_at_a_time_are_the_shares_one_by_one(cell, kernel, direction, stretch, monkeypatch):
+    network, batch = made(kernel, cell=cell, direction=direction)
+    numbers = len(network.cell.gates) * 5 * 5
+    monkeypatch.setattr(module, "MOST_NUMBERS", stretch * numbers)
+    for trace in network.loss_and_gradient(batch).tape.traces[0]:
+        for weight in network.weights():
+            one = of_trace(network.cell, trace, weight)
+            each = [share.flatten().numpy() for share in shares(network.cell, trace, weight)]
+            whole = np.sum(each, axis=0)
+            np.testing.assert_allclose(one.whole.flatten(), whole, rtol=1e-11, atol=1e-17)
+            np.testing.assert_allclose(one.norm, [np.linalg.norm(share) for share in each], rtol=1e-12)
+            lengths = one.norm * np.linalg.norm(whole)
+            np.testing.assert_allclose(
+                one.cosine * lengths, np.where(lengths, each @ whole, np.nan), rtol=1e-9
+            )
+
+
+# The output layer, and all of a moment
+
+
+def of_twin(twin: Twin, readout: str) -> dict[str, list[torch.Tensor]]:
+    """Each step's share of the output layer's gradients: copies that are used at one step, by autograd.
+
+    At the end the state of the direction backward is that of the first step.
+    """
+    T, A = len(twin.inputs), len(twin.read)
+    D = len(twin.states[0][0])
+    (grad_y,) = torch.autograd.grad(twin.loss, twin.outputs, retain_graph=True)
+    found = {}
+    for name in OUTPUT:
+        whole = twin.parameters[name].detach()
+        copies = [whole.clone().requires_grad_() for _ in range(T)]
+        total = torch.zeros((), dtype=whole.dtype)
+        for a, t in enumerate(range(T - A, T)):
+            read = twin.read[a].detach()
+            halves = read.chunk(2, -1) if readout == "last" and D == 2 else (read,)
+            for d, half in enumerate(halves):
+                copy = copies[0 if d else t]
+                if name == "out.bias":
+                    y = copies[t] if d == 0 else 0.0 * copies[t]
+                else:
+                    y = half @ copy[:, d * half.shape[1] : (d + 1) * half.shape[1]].T
+                total = total + (y * grad_y[a]).sum()
+        grads = torch.autograd.grad(total, copies, allow_unused=True)
+        found[name] = [torch.zeros_like(whole) if g is None else g for g in grads]
+    return found
+
+
+def assert_is(one: Ledger, each: list[torch.Tensor], whole: torch.Tensor) -> None:
+    torch.testing.assert_close(one.whole, whole, rtol=1e-10, atol=1e-15)
+    norms = [float(share.norm()) for share in each]
+    np.testing.assert_allclose(one.norm, norms, rtol=1e-9, atol=1e-17)
+    for cosine, share in zip(one.cosine, each, strict=True):
+        if float(share.norm()) and float(whole.norm()):
+            expected = float((share * whole).sum() / share.norm() / whole.norm())
+            assert cosine == pytest.approx(expected, abs=1e-9)
+        else:
+            assert np.isnan(cosine)
+
+
+@every_cell
+@every_kernel
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_output_layer_has_a_ledger_too(cell, kernel, shape):
+    at, twin = moments(small(cell=cell, **SHAPES[shape]), kernel)
+    expected = of_twin(twin, at.network.readout)
+    for name in OUTPUT:
+        one = of_output(at.network, at.true, at.batch, name)
+        assert_is(one, expected[name], twin.gradients()[name])
+        steps = set(np.flatnonzero(one.norm))
+        T, A = len(twin.inputs), at.network.answered
+        ends = {0, T - 1} if at.experiment.directions == 2 and name == "out.weight" else {T - 1}
+        assert steps == (set(range(T - A, T)) if at.network.readout == "every" else ends) or cell == "relu"
+
+
+@every_cell
+@every_kernel
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_ledgers_of_a_moment_add_up_to_autograds_gradients(cell, kernel, shape):
+    at, twin = moments(small(cell=cell, **SHAPES[shape]), kernel)
+    grads, e = twin.gradients(), at.experiment
+    for n, part in enumerate(at.network.parts):
+        for k in range(e.layers):
+            for d in range(e.directions):
+                found = ledgers(at, k, d, n)
+                assert list(found) == ["weight_hh", "weight_ih", "out.weight"]
+                end = f"_l{k}{'_reverse' if d else ''}"
+                for name in ("weight_hh", "weight_ih"):
+                    one, whole = found[name], grads[f"{part}.{name}{end}"]
+                    torch.testing.assert_close(one.whole, whole, rtol=1e-9, atol=1e-15)
+                    assert len(one.norm) == len(twin.states[n][k][d])
+                    along = float(np.nansum(one.norm * one.cosine))
+                    assert along == pytest.approx(float(whole.norm()), rel=1e-9, abs=1e-15)
+                assert_is(
+                    found["out.weight"], of_twin(twin, at.network.readout)["out.weight"], grads["out.weight"]
+                )
+
+
+@every_kernel
+@pytest.mark.parametrize("shape", SHAPES)
+def test_norms_of_the_states(kernel, shape):
+    at, twin = moments(small(cell="lstm", batch=4, **SHAPES[shape]), kernel)
+    for layer in (-1, 0):
+        columns = [twin.column("h", layer, d) for d in range(at.experiment.directions)]
+        norms = np.array(
+            [[np.linalg.norm(row) for row in torch.cat(hs, -1).detach()] for hs in zip(*columns, strict=True)]
+        )
+        got = state_norms(at, layer)
+        np.testing.assert_allclose(got.mean, norms.mean(1), rtol=1e-12)
+        np.testing.assert_allclose(got.largest, norms.max(1), rtol=1e-12)
+    read = [float(row.norm()) for row in twin.read[-1].detach()]
+    if at.experiment.directions == 1:
+        assert state_norms(at).largest[-1] == pytest.approx(max(read), rel=1e-12)
+
+
+@every_kernel
+def test_one_number_of_the_parameters_changes_every_ledger(kernel):
+    experiment = small(cell="gru")
+    blob = blob_of(experiment)
+    other = changed(blob, "rnn.bias_hh_l0", (10,), 0.6)
+    (was, _), (now, twin) = moments(experiment, kernel, blob), moments(experiment, kernel, other)
+    before, after = ledgers(was), ledgers(now)
+    grads = twin.gradients()
+    for name, one in after.items():
+        differ = one.norm != before[name].norm
+        assert differ[1 if name == "weight_hh" else 0 if name == "weight_ih" else -1 :].all()
+        expected = grads["out.weight" if name == "out.weight" else f"rnn.{name}_l0"]
+        torch.testing.assert_close(one.whole, expected, rtol=1e-9, atol=1e-15)
+    assert_is(after["out.weight"], of_twin(twin, "last")["out.weight"], grads["out.weight"])
+    assert (state_norms(was).mean != state_norms(now).mean).all()

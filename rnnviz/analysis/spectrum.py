@@ -68,18 +68,22 @@ def spectrum(cell: Cell, weights: Weights, trace: Trace) -> np.ndarray:
 
 
 @torch.no_grad()
-def step_jacobians(cell: Cell, weights: Weights, trace: Trace, times: Sequence[int]) -> Tensor:
-    """ds/ds_before at N steps of a trace's first sequence: (N, S, S), S = H times the number of states.
+def step_jacobians(
+    cell: Cell, weights: Weights, trace: Trace, times: Sequence[int], sequence: int = 0
+) -> Tensor:  # fmt: skip
+    """ds/ds_before at N steps of one sequence of a trace: (N, S, S), S = H times the number of states.
 
-    The steps are counted from 0 in the order of the sequence. One backward step for every row of the
-    Jacobian, all of them as one batch.
+    The steps are counted from 0 in the order of the sequence; before the one that is read first stands the
+    initial state. One backward step for every row of the Jacobian, all of them as one batch.
     """
     H, states = weights["weight_hh"].shape[1], len(cell.states)
     N, S = len(times), H * states
 
     def rows(values: Mapping[str, Tensor]) -> SimpleNamespace:
-        """The first sequence at each of the steps, S times: (N*S, H) each."""
-        return SimpleNamespace(**{k: v[list(times), 0].repeat_interleave(S, 0) for k, v in values.items()})
+        """The sequence at each of the steps, S times: (N*S, H) each."""
+        return SimpleNamespace(
+            **{k: v[list(times), sequence].repeat_interleave(S, 0) for k, v in values.items()}
+        )
 
     before = rows({name: trace.before(name) for name in cell.states})
     unit = torch.eye(S, dtype=weights["weight_hh"].dtype).repeat(N, 1)  # (N*S, S)
@@ -89,7 +93,9 @@ def step_jacobians(cell: Cell, weights: Weights, trace: Trace, times: Sequence[i
     )  # fmt: skip
     jacobians = torch.cat([step.before[name] for name in cell.states], -1).view(N, S, S)
     # Where the states are no numbers there is no Jacobian; a ReLU's slope would be 0 there.
-    known = torch.stack([v[list(times), 0].isfinite().all(-1) for v in trace.values.values()]).all(0)  # (N,)
+    known = torch.stack([v[list(times), sequence].isfinite().all(-1) for v in trace.values.values()]).all(
+        0
+    )  # (N,)
     return torch.where(known[:, None, None], jacobians, torch.nan)
 
 

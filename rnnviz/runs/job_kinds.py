@@ -14,10 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.bracket import largest_singular, with_frobenius
+from ..analysis.jacobians import read_jacobians
+from ..analysis.lags import MOST_JACOBIANS
+from ..analysis.moment import Moment, moment
+from ..experiment import Experiment, ExperimentError
+from ..kernels import KERNELS
+from ..step import repeatable
 from ..tasks import TASKS
 from ..tasks.task import FRESH_STREAM, GeneratedTask
-from ..training import repeatable
 from .jobs import Jobs
+from .maps import column_blocks, decode_map, empty_map, encode_map
 from .state import from_bytes
 from .store import Store
 from .worker import SLICE_SECONDS, open_store
@@ -74,7 +81,80 @@ def evaluate(store: Store, request: Mapping[str, Any], partial: bytes | None) ->
         yield done["sequences"] / wanted, json.dumps(done).encode(), None
 
 
-KINDS: dict[str, Kind] = {"evaluate": evaluate}
+def jacobian_map(store: Store, request: Mapping[str, Any], partial: bytes | None) -> Iterator[Progress]:
+    """Spectral norms of ds_t/ds_k for every pair of times of one sequence, in one layer and direction.
+
+    request: {"experiment": its JSON, "run": id or None, "step", "kernel": name or None, "part", "layer",
+    "direction", "sequence"}. Of a run the checkpoint of that step counts, without one the first weights, and
+    the step says which batch is read. Partial and result: `maps.encode_map`.
+    """
+    seen = _moment_of(store, request)
+    e = seen.experiment
+    traced = _place_of(request, seen)
+    cell, weights = (
+        seen.network.cell,
+        seen.network.weights(traced["layer"], traced["direction"], traced["part"]),
+    )
+    T, S = len(seen.trace(**traced).inputs), e.hidden * len(cell.states)
+    if T * S * S > MOST_JACOBIANS:
+        raise JobError(
+            f"hidden: the map of {T} steps of {S} states does not fit; fewer units or shorter sequences do."
+        )
+    with repeatable():
+        jacobians = read_jacobians(cell, weights, seen.trace(**traced), int(request["sequence"]))
+        known = decode_map(partial) if partial else empty_map(largest_singular(jacobians))
+    if not np.isfinite(known.stretch).any():
+        raise JobError("states: none of them is finite at this step, so that there is no Jacobian.")
+    for columns in column_blocks(T, S):
+        if known.done[columns].all():
+            continue
+        with repeatable():
+            planes = with_frobenius(jacobians, columns, largest=known.stretch)
+        # As it comes back: what a later slice goes on from is what this one goes on from.
+        blob = encode_map(known.filled(columns, planes))
+        known = decode_map(blob)
+        if known.done.all():
+            yield 1.0, None, blob
+            return
+        yield float(np.mean(known.done)), blob, None
+
+
+def _moment_of(store: Store, request: Mapping[str, Any]) -> Moment:
+    """The moment that a request is about; a JobError where there is none."""
+    run, step, kernel = request["run"], int(request["step"]), request["kernel"]
+    parameters = None
+    if kernel is not None and kernel not in KERNELS:
+        raise JobError(f"kernel: got {kernel!r}; allowed: {', '.join(KERNELS)}.")
+    if run is not None:
+        if store.run(run) is None:
+            raise JobError("run: there is no run of that name.")
+        parameters = store.checkpoint(run, step)
+        if parameters is None:
+            kept = store.checkpoint_steps(run)
+            known = f"those of the steps {', '.join(map(str, kept))} are" if kept else "none is yet"
+            raise JobError(f"step: the parameters of step {step} were not kept; {known}.")
+    try:
+        return moment(Experiment.from_json(request["experiment"]), step, parameters, kernel)
+    except ExperimentError as error:
+        raise JobError(str(error).splitlines()[0]) from error
+    except ValueError as error:
+        raise JobError(str(error)) from error
+
+
+def _place_of(request: Mapping[str, Any], seen: Moment) -> dict[str, int]:
+    """Part, layer and direction of a request; a JobError for what the network does not have."""
+    traces = seen.true.passage.traces
+    sizes = {
+        "part": len(traces), "layer": len(traces[0]), "direction": len(traces[0][0]),
+        "sequence": seen.experiment.batch,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        if not 0 <= int(request[name]) < size:
+            raise JobError(f"{name}: got {request[name]}; it is counted from 0 and there are {size}.")
+    return {name: int(request[name]) for name in ("part", "layer", "direction")}
+
+
+KINDS: dict[str, Kind] = {"evaluate": evaluate, "jacobian_map": jacobian_map}
 
 
 def job_slice(url: str, job_id: str, epoch: int, seconds: float = SLICE_SECONDS) -> str:

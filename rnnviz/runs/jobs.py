@@ -55,9 +55,15 @@ class Jobs:
         except sa.exc.IntegrityError:  # somebody else asked the same just now
             return self._ask(kind, request)
 
+    def find(self, kind: str, request: Mapping[str, Any]) -> Job | None:
+        """The job that was asked this, if there is one."""
+        with self.store.read() as connection:
+            query = sa.select(JOBS.c.id).where(JOBS.c.input_hash == _digest(kind, request))
+            found = connection.execute(query).scalar()
+        return None if found is None else self.job(str(found))
+
     def _ask(self, kind: str, request: Mapping[str, Any]) -> str:
-        text = json.dumps(request, sort_keys=True)
-        digest = hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()
+        text, digest = json.dumps(request, sort_keys=True), _digest(kind, request)
         now = time.time()
         fresh = {
             "state": "queued", "message": None, "command": "go", "failures": 0, "progress": 0.0,
@@ -76,6 +82,8 @@ class Jobs:
                 )
                 return job
             if row.state in ("cancelled", "failed"):  # asking again is another try
+                if row.state == "cancelled":  # what was done by then is sound
+                    fresh = {k: v for k, v in fresh.items() if k not in ("progress", "partial")}
                 connection.execute(sa.update(JOBS).where(JOBS.c.id == row.id).values(**fresh))
             elif row.command == "cancel":  # not carried out yet, and no longer wanted
                 connection.execute(sa.update(JOBS).where(JOBS.c.id == row.id).values(command="go"))
@@ -163,3 +171,8 @@ class Jobs:
             )
             if done.rowcount != 1:
                 raise FencedError(f"Slice {epoch} of this job is no longer the newest.")
+
+
+def _digest(kind: str, request: Mapping[str, Any]) -> str:
+    text = json.dumps(request, sort_keys=True)
+    return hashlib.sha256(f"{kind}\n{text}".encode()).hexdigest()

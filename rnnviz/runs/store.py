@@ -495,6 +495,35 @@ class Store:
         with self.read() as connection:
             return {step: blob for step, blob in connection.execute(query.order_by(CHECKPOINTS.c.step))}
 
+    def records(self, run: str, most: int) -> tuple[list[bytes], bool]:
+        """Full records of a run, about `most` bytes of them, evenly chosen; and whether these are all."""
+        of_run = sa.and_(CHUNKS.c.run == run, sa.func.length(CHUNKS.c.record) > 0)
+        sizes = sa.select(CHUNKS.c.first_step, sa.func.length(CHUNKS.c.record)).where(of_run)
+        found: list[bytes] = []
+        with self.read() as connection:
+            rows = connection.execute(sizes.order_by(CHUNKS.c.first_step)).all()
+            every = max(1, -(-sum(row[1] for row in rows) // most))
+            chosen = [row[0] for row in rows[::every]]
+            for start in range(0, len(chosen), 500):  # a query takes so many values at once
+                some = CHUNKS.c.first_step.in_(chosen[start : start + 500])
+                query = sa.select(CHUNKS.c.record).where(of_run, some).order_by(CHUNKS.c.first_step)
+                found += connection.execute(query).scalars()
+        return found, every == 1
+
+    def checkpoint_steps(self, run: str) -> list[int]:
+        """The steps at which parameters were kept, ascending."""
+        query = sa.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run == run).order_by(CHECKPOINTS.c.step)
+        with self.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def checkpoint(self, run: str, step: int) -> bytes | None:
+        """The parameters that were kept at a step, or None."""
+        query = sa.select(CHECKPOINTS.c.parameters)
+        with self.read() as connection:
+            return connection.execute(
+                query.where(CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == step)
+            ).scalar()
+
     # The engine -------------------------------------------------------------------------------------
 
     def claim(self, run: str) -> int | None:

@@ -9,6 +9,7 @@ from ..cells import CELLS
 from ..clipping import CLIPPINGS
 from ..experiment import Experiment
 from ..initialization import INITIALIZATIONS
+from ..numbers import of as size
 from ..tasks import TASKS
 from .text import _, percent
 
@@ -25,18 +26,6 @@ def worded(finding: Finding, experiment: Experiment) -> dict[str, str]:
     """
     title, text, advice = _WORDS[finding.kind](finding.numbers, experiment)
     return {"level": finding.level, "kind": finding.kind, "title": title, "text": text, "advice": advice}
-
-
-def size(x: float) -> str:
-    """Three significant digits, 1e-9 style for what is far from one."""
-    if x == 0:
-        return "0"
-    if 1e3 <= abs(x) < 1e4:
-        return f"{x:,.0f}"
-    if 1e-2 <= abs(x) < 1e3:
-        return f"{x:.3g}"
-    mantissa, exponent = f"{x:.2e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
 
 
 def _gated(experiment: Experiment) -> bool:
@@ -198,7 +187,7 @@ def _vanishing(n: dict[str, float], e: Experiment) -> tuple[str, str, str]:
     else:
         bound = bounded(e)
         shrinks = (
-            _("the gradient shrinks to at most {ratio}") if bound else _("the gradient shrinks to {ratio}")
+            _("the gradient shrinks to about {ratio}") if bound else _("the gradient shrinks to {ratio}")
         )
         way = _("From t = {back:,.0f} back to t = 1 ")
         if bound and e.directions > 1:

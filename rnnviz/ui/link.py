@@ -20,12 +20,15 @@ from ..lessons import LESSONS
 from ..runs.store import Run, Store
 from ..twins import LETTERS, MOST, Twins, added, fitted, from_text, to_text, with_all
 from .panes import DEFAULT_PANES, PANES
+from .settings import Settings, arrived
 from .text import _
 
 _KNOWN, _VIEW, _PROBLEMS, _TURNED = "link_known", "link_view", "link_problems", "link_turned"
 CONTROLS = ("shown", "hidden", "none")
 PAGE = ("twin", "run", "panes", "lesson", "controls", "type", "replay")
-PARAMETERS = frozenset({*Experiment.model_fields, *PAGE})
+#: What says which networks a page shows; the rest is how Train shows them.
+NETWORKS = frozenset({*Experiment.model_fields, "twin", "run"})
+PARAMETERS = frozenset({*NETWORKS, *PAGE})
 Query = Mapping[str, Sequence[str]]
 
 
@@ -42,18 +45,25 @@ class View:
     replay: bool = False  # ended runs are shown as a film
 
 
-def read(store: Store) -> bool:
+def read(store: Store, settings: Settings | None = None) -> bool:
     """Take the view from the link if this session has not seen it; returns whether it was new.
 
     A browser may send an address some time after this session has replaced it, so an address that was seen
-    before never undoes anything.
+    before never undoes anything. `settings` are those of a page other than Train, in the same link.
     """
+    if arrived("train" if settings is None else settings.page):
+        open_anew()
+        if settings is not None:
+            settings.begin(new=True)
+    elif settings is not None:
+        settings.begin(new=False)
     query = {name: st.query_params.get_all(name) for name in st.query_params}
     known: set[str] = st.session_state.setdefault(_KNOWN, set())
     if _key(query) in known:
         return False
     known.add(_key(query))
-    view, problems = from_query(store, query)
+    mine = {name: values for name, values in query.items() if settings is None or name not in settings.kinds}
+    view, problems = from_query(store, mine)
     st.session_state[_VIEW] = view
     st.session_state[_PROBLEMS] = problems
     st.session_state[_TURNED] = None
@@ -67,6 +77,7 @@ def open_anew() -> None:
     """
     if _VIEW in st.session_state:
         st.session_state[_KNOWN] = {_key({})}
+        forget_knobs()  # widgets that were away have lost their state
 
 
 def from_query(store: Store, query: Query) -> tuple[View, list[Problem]]:
@@ -250,9 +261,17 @@ def runs(store: Store) -> list[Run]:
     return [run for run in found if run is not None]
 
 
-def write() -> None:
-    """Bring the address up to date."""
+def write(settings: Settings | None = None) -> None:
+    """Bring the address up to date: with the settings of a page other than Train, that has no panes."""
     query = to_query(view())
+    if settings is not None:
+        of_runs = bool(view().runs) and settings["network"] == "runs"  # which say all that the knobs would
+        query = {name: query[name] for name in query if name in (("run",) if of_runs else NETWORKS)}
+        if view().runs and not of_runs:  # beside a run, knobs that are all as usual have to be told apart
+            query.setdefault("task", [view().twins[0].task])
+        st.session_state[_KNOWN].add(_key({**query, **settings.to_query()}))
+        settings.finish(query)
+        return
     st.session_state[_KNOWN].add(_key(query))
     if {name: st.query_params.get_all(name) for name in st.query_params} != query:
         st.query_params.from_dict(query)

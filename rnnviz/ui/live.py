@@ -29,7 +29,7 @@ KEY = "live"
 STATIC = Path(__file__).parent / "static"
 
 # Sent again with every message, so it only loads the real thing, which the browser keeps.
-_STUB = """
+STUB = """
 let live; // one promise for all calls: what waits for the same promise goes on in the order of the calls
 const load = (data) => (live ||= import(new URL(data.module, document.baseURI).href));
 export default function (component) {
@@ -42,7 +42,7 @@ export default function (component) {
 }
 """
 
-_component = st.components.v2.component("rnnviz_live", js=_STUB, isolate_styles=True)
+_component = st.components.v2.component("rnnviz_live", js=STUB, isolate_styles=True)
 
 
 def static_path(base: str) -> str:
@@ -52,10 +52,14 @@ def static_path(base: str) -> str:
 
 @dataclass(frozen=True)
 class Heard:
-    """What the browser told: the owner's token, and whether the stream cannot be reached from there."""
+    """What the browser told: the owner's token, and whether the stream cannot be reached from there.
+
+    pinned: the training step that was clicked in the figures, as long as it is held
+    """
 
     owner: str | None
     unreachable: bool | None  # None as long as it has said nothing
+    pinned: int | None = None
 
 
 def live(
@@ -92,9 +96,14 @@ def live(
             run: base64.b64encode(found[1]).decode() for run, found in shown.items() if found is not None
         }
     heard = _component(
-        key=KEY, data=data, on_owner_change=_nothing, on_unreachable_change=_nothing, on_state_change=_nothing
-    )
-    return Heard(getattr(heard, "owner", None), getattr(heard, "unreachable", None))
+        key=KEY, data=data, on_owner_change=_nothing, on_unreachable_change=_nothing,
+        on_state_change=_nothing, on_pinned_change=_nothing,
+    )  # fmt: skip
+    pinned = getattr(heard, "pinned", None)
+    return Heard(
+        getattr(heard, "owner", None), getattr(heard, "unreachable", None),
+        int(pinned) if isinstance(pinned, int | float) else None,
+    )  # fmt: skip
 
 
 def _nothing() -> None:

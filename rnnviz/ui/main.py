@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # Streamlit puts this file's folder on the path, not the project's
     sys.path.insert(0, str(ROOT))
 
+from rnnviz.ui.settings import visit  # noqa: E402
 from rnnviz.ui.text import _  # noqa: E402
 
 st.set_page_config(page_title="rnnviz", layout="wide", initial_sidebar_state=340)
@@ -39,9 +41,17 @@ st.html(
     </style>"""
 )
 
-train = st.Page(ROOT / "pages" / "train.py", title=_("Train"), url_path="train")
-lessons = st.Page(ROOT / "pages" / "lessons.py", title=_("Lessons"), url_path="lessons")
-runs = st.Page(ROOT / "pages" / "runs.py", title=_("Runs"), url_path="runs")
+
+def _page(name: str, title: str) -> StreamlitPage:
+    return st.Page(ROOT / "pages" / f"{name}.py", title=title, url_path=name)
+
+
+train = _page("train", _("Train"))
+pages = {
+    _("Lab"): [train, _page("gradients", _("Gradients through time"))],
+    _("Explain"): [_page("bptt", _("Backpropagation by hand")), _page("butterfly", _("Butterfly"))],
+    _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
+}
 
 
 def _start() -> None:
@@ -50,4 +60,6 @@ def _start() -> None:
 
 start = st.Page(_start, title="rnnviz", url_path="start", default=True, visibility="hidden")
 
-st.navigation([start, train, lessons, runs], position="top").run()
+page = st.navigation({"": [start], **pages}, position="top")
+visit(page.url_path)
+page.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+from collections.abc import Mapping
 from pathlib import Path
 
 _CATALOGUES = Path(__file__).parent / "locale"
@@ -12,6 +13,11 @@ _translation = gettext.translation("rnnviz", _CATALOGUES, fallback=True)
 def _(message: str) -> str:
     """The message in the reader's language, or in English where there is no translation."""
     return _translation.gettext(message)
+
+
+def words(defaults: Mapping[str, str]) -> dict[str, str]:
+    """The words of a figure, see its `TEXT`, in the reader's language."""
+    return {name: _(text) for name, text in defaults.items()}
 
 
 def plain(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from . import link
 from .panes import PANES
 from .text import _, percent, plain
 
+GRADIENTS = Path(__file__).parents[2] / "pages" / "gradients.py"
 FRESH_SEQUENCES = 10_000
 MOST_PROBLEMS = 10
 _JOB, _PICKED = "verdict_jobs", "panes"
@@ -97,6 +100,20 @@ def show_controls(view: link.View) -> None:
 def _show_controls() -> None:
     link.change(controls="shown")
     link.forget_knobs()
+
+
+def closer_look(runs: Sequence[Run], pinned: int | None) -> None:
+    """The way to the analysis of these runs, at the step that is held in the figures."""
+    label = (
+        _("Look at their gradients through time")
+        if len(runs) > 1
+        else _("Look at its gradients through time")
+    )
+    if pinned is not None:
+        label = _("Look at the gradients through time at step {step:,}").format(step=pinned)
+    if st.button(label, key="closer", icon=":material/query_stats:", type="tertiary"):
+        query: dict[str, Any] = {"run": [run.id for run in runs]}
+        st.switch_page(GRADIENTS, query_params=query if pinned is None else {**query, "at": str(pinned)})
 
 
 def without_sidebar() -> None:

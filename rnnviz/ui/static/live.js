@@ -356,6 +356,7 @@ class Live {
     this.pinned = this.pinned || step === null ? null : { step, fraction };
     this.hover = this.pinned ?? { step: null, fraction: null };
     this.root.classList.toggle("pinned", this.pinned !== null);
+    this.setState?.("pinned", this.pinned ? Math.round(this.pinned.step) : null);
     this.#schedule({ cursor: true });
   }
 
