@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8501
+TESTERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
@@ -27,9 +28,10 @@ app: $(VENV)/.installed
 	@$(BIN)/python -m rnnviz prepare
 	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
-# One process: on two cores, starting others costs as much as they save.
+# Two processes halve the time of most tests; those in a browser keep two cores busy by themselves.
 test: $(VENV)/.installed-dev browser
-	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TESTERS) -m "not browser"
+	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff check .

@@ -229,7 +229,7 @@ def test_the_reading_names_what_happens():
     assert "1.8" in verdicts["exploding"].numbers
     assert "18.9" in verdicts["exploding"].numbers  # 1.8 ** 5
     assert "comes through" in verdicts["lecture"].verdict
-    assert "Cut after 2 step(s), the gradient of W_s is 0.532; the whole one is 1.23." in (
+    assert "Cut after 2 of the steps, the gradient of W_s is 0.532; the whole one is 1.23." in (
         verdicts["truncated"].numbers
     )
 

@@ -166,8 +166,8 @@ def _chain(w: Worked) -> dict[str, Any]:
         for one in links
     ]
     notes = [
-        _("\u2202S_k/\u2202W_s is \u03c6\u2032(a_k) S_k\u22121: the state before it, times the slope of "
-          "the activation there.")
+        _("\u2202S_k/\u2202W_s is \u03c6\u2032(a_k) S_k\u22121: the state before it, which is held fixed "
+          "here, times the slope of the activation there.")
     ]  # fmt: skip
     if net.H > 1:
         notes = [_("For \u2202S_k/\u2202W_s the two vectors that make it: \u03c6\u2032(a_k) and S_k\u22121.")]
