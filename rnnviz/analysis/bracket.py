@@ -24,7 +24,7 @@ from .products import Products, products
 TOLERANCE = 0.05  # upper bound over lower bound, less one, that is good enough
 CLOSE = 0.9  # share of it, in logarithms, that a test by Cholesky leaves open
 EXACT_SHARE = 0.1  # of all products; no more of them have their singular values taken one by one
-SWEEPS, MORE_SWEEPS = 2, 6
+SWEEPS, MORE_SWEEPS = 1, 6
 DITHER = 0.01  # of a fixed vector is added to v at every step, so that no direction is ever lost
 ROUNDING = 1e-11  # what float64 may add up in what is computed here, relative; each bound gives way by it
 
