@@ -26,6 +26,7 @@ from .text import _, percent, words
 
 KIND = "jacobian_map"
 AT_ONCE = 1e9  # work of a map whose spectral norms are had at once, within a quarter of a second
+NOTED = 4e9  # work that is felt: about a quarter of a second
 SECONDS_PER_WORK = 4e-11  # for the guess of how long a job takes: 3.4 s at S = 128, T = 200
 _TROUBLE = "map_trouble"
 
@@ -62,6 +63,8 @@ def products(store: Store, networks: Sequence[Shown], place: Place, settings: Se
         st.info(_("All pairs of this network take more than a second: compute them with the button below."))
     else:
         _figures(measured, place)
+        if any(m.spectral is None and m.d.work > NOTED for m in measured):
+            st.caption(_("All pairs of so many units and steps take up to a second to follow a slider."))
     _ask(store, studied, place, settings)
 
 
