@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -265,7 +266,7 @@ def test_where_numbers_ended_is_said(store: Store) -> None:
 
 
 def test_a_large_map_is_a_job_that_fills_in_and_is_answered_the_second_time(store: Store) -> None:
-    e = SMALL.changed(length=60, hidden=64, cell="lstm", steps=1)
+    e = SMALL.changed(length=80, hidden=64, cell="lstm", steps=1)
     run = trained(store, e)
     app = page(run=run, show="products")
     assert "Frobenius" in words(app)
@@ -279,10 +280,21 @@ def test_a_large_map_is_a_job_that_fills_in_and_is_answered_the_second_time(stor
     app.button(key="ask_map").click().run()
     (again,) = jobs.open()
     assert again == job
+    epoch = jobs.claim(job)
+    assert epoch is not None
+    job_slice(store.url, job, epoch, seconds=0.0)
+    app.run()
+    found = re.search(r"known within [\d.]+\s% so far, of (\d+) of 80 columns\.", words(app))
+    assert found is not None, words(app)
+    partly = jobs.job(job)
+    assert partly is not None
+    assert int(found[1]) == round(80 * partly.progress)
+    assert 0 < partly.progress < 1
+    assert app.get("progress")
     while (epoch := jobs.claim(job)) is not None:
         job_slice(store.url, job, epoch)
     app.run()
-    assert "spectral norms are known within" in words(app)
+    assert re.search(r"spectral norms are known within [\d.]+\s%\.", words(app))
     assert not app.get("progress")
     other = page(run=run, show="products")
     assert "spectral norms are known within" in words(other), "from the store"

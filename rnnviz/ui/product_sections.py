@@ -136,7 +136,9 @@ def _product_words(m: _Measured) -> str:
         told += " " + theory.format(step=of_decades(step))
     if m.spectral is not None:
         share = percent(m.spectral.width - 1, 1)
-        told += " " + _("The spectral norms are known within {share}.").format(share=share)
+        told += " " + _("The spectral norms are known within {share}").format(share=share)
+        done, columns = int(m.spectral.done.sum()), len(m.spectral.done)
+        told += _(" so far, of {n} of {all} columns.").format(n=done, all=columns) if done < columns else "."
     return told
 
 
