@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from ..analysis.clipped import Clipped, compare, per_tensor
-from ..analysis.flow import Where, first_not_finite
+from ..analysis.not_finite import Where, first_not_finite
 from ..clipping import CLIPPINGS
 from ..numbers import of
 from ..plots import norms as norm_figures
