@@ -12,25 +12,12 @@ from typing import Any
 
 import streamlit as st
 
-from .live import static_path
+from .component import component, module_path
 from .text import _
 
 KEY = "eigenvalue_plane"
 
-_STUB = """
-let plane; // one promise for all calls: what waits for the same promise goes on in the order of the calls
-const load = (data) => (plane ||= import(new URL(data.module, document.baseURI).href));
-export default function (component) {
-  const { data, parentElement } = component;
-  load(data).then((module) => module.mount(component)).catch((error) => {
-    parentElement.textContent = data.text.broken;
-    console.error(error);
-  });
-  return () => plane.then((module) => module.unmount(parentElement)).catch(() => {});
-}
-"""
-
-_component = st.components.v2.component("rnnviz_eigenvalues", js=_STUB, isolate_styles=True)
+_component = component("eigenvalues")
 
 Pair = tuple[complex, complex]
 
@@ -47,9 +34,8 @@ def eigenvalue_plane(values: Pair, pair: bool, limit: float, moved: Callable[[Pa
         if found is not None:
             moved(found)
 
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     data: dict[str, Any] = {
-        "module": f"{static_path(base)}/pages/eigenvalues.js",
+        "module": module_path("pages/eigenvalues.js"),
         "values": [[value.real, value.imag] for value in values],
         "pair": pair,
         "limit": limit,

@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import streamlit as st
 
 from ..experiment import Experiment
 from ..runs.store import Run, Store
+from .component import base_path, component, module_path
 from .live_text import live_text
 from .overviews import overview_of
 from .samples import sample_of
@@ -26,28 +24,8 @@ from .summary import summary_of
 from .text import _
 
 KEY = "live"
-STATIC = Path(__file__).parent / "static"
 
-# Sent again with every message, so it only loads the real thing, which the browser keeps.
-STUB = """
-let live; // one promise for all calls: what waits for the same promise goes on in the order of the calls
-const load = (data) => (live ||= import(new URL(data.module, document.baseURI).href));
-export default function (component) {
-  const { data, parentElement } = component;
-  load(data).then((module) => module.mount(component)).catch((error) => {
-    parentElement.textContent = data.text.broken;
-    console.error(error);
-  });
-  return () => live.then((module) => module.unmount(parentElement)).catch(() => {});
-}
-"""
-
-_component = st.components.v2.component("rnnviz_live", js=STUB, isolate_styles=True)
-
-
-def static_path(base: str) -> str:
-    """Where the browser finds the component's files, below the server's base path."""
-    return f"{'/' + base if base else ''}/app/static"
+_component = component("live")
 
 
 @dataclass(frozen=True)
@@ -70,12 +48,12 @@ def live(
     text = {**live_text(_), "broken": _("The live figures could not be loaded. Reload the page.")}
     if invitation is not None:
         text["empty"] = invitation
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    base = base_path()
     experiments = [run.experiment for run in runs] or list(twins)
     ids: list[str | None] = [run.id for run in runs] or [None] * len(twins)
     repeats = len(store.repeating([run.id for run in runs])) if runs else 0
     data: dict[str, Any] = {
-        "module": f"{static_path(base)}/live.js",
+        "module": module_path("live.js"),
         "text": text,
         "panes": list(panes),
         "slots": slots([e.changed(changes=()) for e in experiments], ids),

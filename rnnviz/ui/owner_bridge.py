@@ -10,11 +10,13 @@ import streamlit as st
 
 from ..runs.store import Store
 from . import steering
-from .live import Heard, static_path
+from .component import module_path
+from .live import Heard
 
 KEY = "owner_bridge"
 _SILENT = "owner_silent"
 
+# Not the stub of `component`: it draws nothing, and asks once.
 _JS = """
 let asked;
 export default function ({ data, setStateValue }) {
@@ -40,11 +42,10 @@ def known() -> bool:
 
 def ask(store: Store) -> None:
     """Ask, at the end of a page. An answer that is news runs the page again."""
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     # A box without height: the component shows nothing.
     with st.container(key=KEY, height=1, border=False):
         told = _component(
-            key=f"{KEY}_token", data={"module": f"{static_path(base)}/owner.js"}, on_owner_change=_nothing
+            key=f"{KEY}_token", data={"module": module_path("owner.js")}, on_owner_change=_nothing
         )
     token = getattr(told, "owner", None)
     if token is not None and not token and not known():

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-import streamlit as st
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from . import services
-from .live import STATIC, static_path
+from .component import STATIC, base_path, static_path
 from .stream import Feeds, server_path, stream_endpoint, stream_path
 
 MAIN = Path(__file__).with_name("main.py")
@@ -58,7 +57,7 @@ def routes() -> list[BaseRoute]:
     trouble = services.trouble()
     if trouble:
         raise SystemExit(trouble)
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    base = base_path()
     return [
         Route(stream_path(base), stream_endpoint(FEEDS)),
         Route(server_path(base), _server),

@@ -15,13 +15,13 @@ import streamlit as st
 from ..analysis.by_hand import WEIGHTS, Worked
 from ..analysis.latex import grad, short
 from ..analysis.walk import Frame, chain, loss_of, walk
-from .live import STUB, static_path
+from .component import component, module_path
 from .small_network import Reading
 from .text import _
 
 KEY = "walk"
 
-_component = st.components.v2.component("rnnviz_walk", js=STUB, isolate_styles=True)
+_component = component("walk")
 
 
 def show_walk(worked: Worked, reading: Reading, stop: int, stamp: int, heard: Callable[[int], None]) -> None:
@@ -36,9 +36,8 @@ def show_walk(worked: Worked, reading: Reading, stop: int, stamp: int, heard: Ca
         if isinstance(found, int | float):
             heard(int(found))
 
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
     data = {
-        "module": f"{static_path(base)}/walk.js",
+        "module": module_path("walk.js"),
         "at": stop - 1,
         "stamp": stamp,
         "reading": asdict(reading),
