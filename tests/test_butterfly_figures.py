@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnnviz.plots.maps import Matrix, eigenvalues_figure, map_figure, singular_figure
+from rnnviz.plots.maps import Matrix, map_figure, singular_figure
 from rnnviz.plots.orbits import TEXT, Curve, decades_figure, orbit_figure, transition_figure
+from rnnviz.plots.spectra import Cloud, on_the_circle
 
 
 def test_lines_are_drawn_in_decades_with_gaps_where_there_is_no_number() -> None:
@@ -65,8 +66,8 @@ def test_a_staircase_goes_up_to_the_map_and_across_to_the_diagonal() -> None:
 
 
 def test_eigenvalues_and_singular_values_stand_beside_the_unit_circle_and_one() -> None:
-    matrix = Matrix("mine", np.array([1.5j, -1.5j]), np.array([2.0, 0.5]), "#123456", "square", "dash")
-    plane, values = eigenvalues_figure([matrix]), singular_figure([matrix])
+    plane = on_the_circle([Cloud("mine", "#123456", np.array([1.5j, -1.5j]), shape="square")])
+    values = singular_figure([Matrix("mine", np.array([2.0, 0.5]), "#123456", "dash")])
     np.testing.assert_allclose(np.hypot(plane.data[0].x, plane.data[0].y), 1.0)
     assert list(plane.data[1].y) == [1.5, -1.5]
     assert plane.data[1].marker.symbol == "square"

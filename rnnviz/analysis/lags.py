@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-THOUSANDFOLD = 3.0  # decades
+THOUSANDFOLD = 3.0  # decades: what changes by more vanishes or explodes
 MOST_JACOBIANS = 1 << 26  # numbers in the step Jacobians of a sequence: half a gigabyte
 
 

@@ -1,4 +1,4 @@
-"""One unit's map with its fixed points, and the eigenvalues and singular values of a recurrent matrix."""
+"""One unit's map with its fixed points, and the singular values of recurrent matrices."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ TEXT: Mapping[str, str] = {
     "stable": "stable",
     "unstable": "unstable",
     "slope": "h = {h:.3f}, slope {slope:.3f}",
-    "real": "real part",
-    "imaginary": "imaginary part",
-    "circle": "unit circle",
     "rank": "singular value, the largest first",
     "singular": "size",
 }
@@ -81,38 +78,12 @@ def _line(
 
 @dataclass(frozen=True)
 class Matrix:
-    """A recurrent matrix by its name, with (H,) eigenvalues and (H,) singular values, the largest first."""
+    """A recurrent matrix by its name, with (H,) singular values, the largest first."""
 
     name: str
-    eigenvalues: NDArray[np.complex128]
     singular: Floats
     color: str
-    symbol: str
     dash: str
-
-
-def eigenvalues_figure(matrices: Sequence[Matrix], text: Mapping[str, str] = TEXT) -> go.Figure:
-    """Eigenvalues in the complex plane with the unit circle."""
-    figure = go.Figure()
-    turns = np.linspace(0, 2 * np.pi, 181)
-    figure.add_trace(_line(np.cos(turns), np.sin(turns), text["circle"], INK, "dot"))
-    most = 1.1
-    for matrix in matrices:
-        values = matrix.eigenvalues
-        most = max(most, 1.1 * float(np.abs(values).max()))
-        figure.add_trace(
-            go.Scatter(
-                x=values.real, y=values.imag, mode="markers", name=matrix.name,
-                marker={"color": matrix.color, "symbol": matrix.symbol, "size": 7},
-                customdata=np.abs(values),
-                hovertemplate=f"{matrix.name}<br>%{{x:.3g}}, %{{y:.3g}}i: %{{customdata:.3g}}<extra></extra>",
-            )
-        )  # fmt: skip
-    figure.update_xaxes(title_text=text["real"], range=[-most, most], constrain="domain")
-    figure.update_yaxes(
-        title_text=text["imaginary"], range=[-most, most], scaleanchor="x", constrain="domain"
-    )
-    return themed(figure, 420)
 
 
 def singular_figure(matrices: Sequence[Matrix], text: Mapping[str, str] = TEXT) -> go.Figure:

@@ -8,16 +8,19 @@ import numpy as np
 import streamlit as st
 
 from ..analysis.beginnings import Beginning, beginning
+from ..analysis.lags import THOUSANDFOLD
 from ..analysis.separation import Separation, largest_exponent, recurrent, separation, transition
 from ..cells import CELLS
 from ..initialization import INITIALIZATIONS
 from ..numbers import of as size
 from ..plots.maps import TEXT as MAP_TEXT
-from ..plots.maps import Matrix, eigenvalues_figure, singular_figure
+from ..plots.maps import Matrix, singular_figure
 from ..plots.orbits import TEXT as ORBIT_TEXT
 from ..plots.orbits import Curve, decades_figure, transition_figure
+from ..plots.spectra import TEXT as SPECTRA_TEXT
+from ..plots.spectra import Cloud, on_the_circle
 from ..plots.theme import ACCENT
-from .butterfly_parts import THOUSAND, decades, draw, sides, verdict
+from .butterfly_parts import decades, draw, sides, verdict
 from .butterfly_settings import SETTINGS
 from .text import _, words
 
@@ -202,14 +205,12 @@ def initialization_section() -> None:
         name: beginning(name, cell, hidden, T, gain if INITIALIZATIONS[name].uses_gain else 1.0, seed)
         for name in names
     }
-    matrices = [
-        Matrix(_(INITIALIZATIONS[name].label), one.eigenvalues, one.singular, *STYLES[name])
-        for name, one in found.items()
-    ]
-    curves = [
-        Curve(_(INITIALIZATIONS[name].label), one.norms, STYLES[name][0], STYLES[name][2], one.times)
-        for name, one in found.items()
-    ]
+    clouds, matrices, curves = [], [], []
+    for name, one in found.items():
+        label, (color, shape, dash) = _(INITIALIZATIONS[name].label), STYLES[name]
+        clouds.append(Cloud(label, color, one.eigenvalues, shape=shape))
+        matrices.append(Matrix(label, one.singular, color, dash))
+        curves.append(Curve(label, one.norms, color, dash, one.times))
     with answer:
         label = _("largest singular value of ds(t)/ds(0)")
         said = [_initialization_sentence(name, one, T) for name, one in found.items()]
@@ -218,7 +219,7 @@ def initialization_section() -> None:
         st.markdown(_initialization_advice(cell, found))
         first, second = st.columns(2)
         with first:
-            draw(eigenvalues_figure(matrices, words(MAP_TEXT)), "eigenvalues", _("Eigenvalues of W_hh."))
+            draw(on_the_circle(clouds, words(SPECTRA_TEXT)), "eigenvalues", _("Eigenvalues of W_hh."))
         with second:
             draw(singular_figure(matrices, words(MAP_TEXT)), "singular", _("Singular values of W_hh."))
 
@@ -236,7 +237,7 @@ def _initialization_sentence(name: str, one: Beginning, T: int) -> str:
 
 
 def _initialization_advice(cell: str, found: dict[str, Beginning]) -> str:
-    fading = [name for name, one in found.items() if one.norms[-1] < -THOUSAND]
+    fading = [name for name, one in found.items() if one.norms[-1] < -THOUSANDFOLD]
     if cell == "relu" and "orthogonal" in fading:
         return _(
             "Under ReLU an orthogonal matrix fades: it mixes the units, and at each step about half of them "

@@ -14,6 +14,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from ..analysis.fixed_points import FixedPoint, fixed_points, folds, step
+from ..analysis.lags import THOUSANDFOLD
 from ..analysis.orbits import Line, Plane, line, matrix_of, plane, power
 from ..cells import CELLS
 from ..numbers import of as size
@@ -26,7 +27,6 @@ from .butterfly_settings import LIMIT, SETTINGS
 from .eigenvalue_plane import Pair, eigenvalue_plane
 from .text import _, words
 
-THOUSAND = 3.0  # decades: a difference that changes more than this over all steps vanishes or explodes
 REFERENCES = (1.01, 0.99)
 MAP_POINTS = 201
 IN_THE_PLANE = 40  # steps of an orbit that the plane shows at most,
@@ -52,9 +52,9 @@ def verdict(decades: float) -> str:
     """Vanishing, exploding or healthy, from log10 of what becomes of a difference over all steps."""
     if math.isnan(decades):
         return _("**Out of range.**")
-    if decades < -THOUSAND:
+    if decades < -THOUSANDFOLD:
         return _("**Vanishing.**")
-    return _("**Exploding.**") if decades > THOUSAND else _("**Healthy.**")
+    return _("**Exploding.**") if decades > THOUSANDFOLD else _("**Healthy.**")
 
 
 def decades(values: np.ndarray) -> np.ndarray:
