@@ -15,7 +15,7 @@ from rnnviz.bptt import unroll
 from rnnviz.cells import CELLS
 from rnnviz.ui import butterfly_networks, butterfly_parts, eigenvalue_plane
 from rnnviz.ui.butterfly_settings import KINDS, LIMIT, SECTIONS
-from rnnviz.ui.settings import Choice, Number, Several
+from rnnviz.ui.setting_kinds import Choice, Number, Several
 
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "butterfly.py")
 FIGURES = {"weight": 1, "units": 2, "trajectories": 1, "random": 2, "sigmoid": 2, "initialization": 3}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from rnnviz.ui.settings import Choice, Kind, Number, Numbers, Settings, Several
+from rnnviz.ui.setting_kinds import Choice, Kind, Number, Numbers, Several
+from rnnviz.ui.settings import Settings
 
 KINDS: dict[str, Kind] = {
     "show": Choice("one", {"one": "One", "two": "Two"}),

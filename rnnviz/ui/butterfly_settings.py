@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..cells import CELLS
 from ..initialization import INITIALIZATIONS
-from .settings import Choice, Kind, Number, Settings, Several
+from .setting_kinds import Choice, Kind, Number, Several
+from .settings import Settings
 
 SECTIONS = {
     "weight": "One weight",

@@ -13,7 +13,8 @@ from ..runs.store import Run, Store
 from . import networks
 from .link import PARAMETERS
 from .networks import KINDS
-from .settings import Choice, Kind, Number, Settings
+from .setting_kinds import Choice, Kind, Number
+from .settings import Settings
 from .text import _
 
 SECTIONS = {

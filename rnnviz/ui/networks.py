@@ -14,7 +14,8 @@ from ..runs.store import Run, Store
 from ..twins import MOST
 from . import link, steering
 from .knobs import fill, knobs
-from .settings import Choice, Kind, Number, Settings
+from .setting_kinds import Choice, Kind, Number
+from .settings import Settings
 from .slots import slots
 from .summary import title
 from .text import _

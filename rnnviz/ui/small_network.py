@@ -11,7 +11,8 @@ import streamlit as st
 from ..analysis.by_hand import ACTIVATIONS, EXAMPLES, SmallNetwork, Worked
 from ..analysis.latex import plain, short
 from ..cells import CELLS
-from .settings import Choice, Kind, Number, Numbers, Settings
+from .setting_kinds import Choice, Kind, Number, Numbers
+from .settings import Settings
 from .text import _
 
 MOST_STEPS, MOST_UNITS = 6, 2
