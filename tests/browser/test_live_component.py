@@ -272,14 +272,14 @@ def test_a_refused_stream_falls_back_to_windows(server: Server, live: Component)
     assert live.triggers() == [], "what the page itself says need not be told to it"
 
 
-def test_a_stream_that_stays_silent_is_unreachable(server: Server, tab: Page) -> None:
+def test_a_stream_that_stays_silent_is_unreachable(server: Server, tab_with_clock: Page) -> None:
     feed = server.add(synthetic())
     feed.silent = True
-    tab.clock.install()
-    live = Component(tab, server)
+    tab_with_clock.clock.install()
+    live = Component(tab_with_clock, server)
     live.follow("run")
     assert feed.wait(lambda f: f.listening == 1)
-    tab.clock.fast_forward(20_000)
+    tab_with_clock.clock.fast_forward(20_000)
     assert live.states("unreachable") == [True]
     assert live.page.evaluate("sources.map(s => s.readyState)") == [2]
 

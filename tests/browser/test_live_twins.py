@@ -789,19 +789,19 @@ def test_a_film_of_an_explosion_counts_the_updates_that_were_made(server: Server
     live.says(".head", "step 399 of 1,000")
 
 
-def test_a_film_of_ended_runs_does_not_miss_its_server(server: Server, tab: Page) -> None:
+def test_a_film_of_ended_runs_does_not_miss_its_server(server: Server, tab_with_clock: Page) -> None:
     feeds = ended(server, 400, 300)
-    tab.clock.install()
-    live = Component(tab, server)
+    tab_with_clock.clock.install()
+    live = Component(tab_with_clock, server)
     live.follow("a", "b", replay=True)
     live.until("live.shadow.querySelector('.rnnviz-live')?.dataset.film === 'playing'")
-    tab.clock.run_for(100)
+    tab_with_clock.clock.run_for(100)
     assert live.data("states") == "replay,replay"
     for feed in feeds:
         feed.refused = True
     feeds[0].drop()
     live.until("sources[0].readyState === EventSource.CLOSED")
-    tab.clock.run_for(4_000)
+    tab_with_clock.clock.run_for(4_000)
     assert live.data("film") == "playing"
     assert live.page.locator(".notice").inner_text() == ""
     assert live.page.evaluate("sources.length") == 1
@@ -814,13 +814,13 @@ def test_whoever_wants_little_motion_sees_the_end_first(server: Server, live: Co
     live.wait(film="paused", steps="400", states="finished")
 
 
-def test_a_film_plays_to_its_end(server: Server, tab: Page) -> None:
+def test_a_film_plays_to_its_end(server: Server, tab_with_clock: Page) -> None:
     ended(server, 400)
-    tab.clock.install()
-    live = Component(tab, server)
+    tab_with_clock.clock.install()
+    live = Component(tab_with_clock, server)
     live.follow("a", replay=True)
     live.until("live.shadow.querySelector('.rnnviz-live')?.dataset.film === 'playing'")
-    tab.clock.run_for(13_000)
+    tab_with_clock.clock.run_for(13_000)
     live.wait(film="paused", steps="400", states="finished")
 
 
