@@ -16,7 +16,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
 help:
 	@echo "make app    start the dashboard on http://localhost:$(PORT) (another port: make app PORT=8600)"
-	@echo "make test   run all tests, those in a real browser included (about ten minutes at most)"
+	@echo "make test   run all tests, those in a real browser included (about ten minutes)"
 	@echo "make lint   check style, formatting and types"
 	@echo "make bench  measure speed"
 	@echo "make clean  remove $(VENV) and everything that was made by tools"
@@ -28,10 +28,11 @@ app: $(VENV)/.installed
 	@$(BIN)/python -m rnnviz prepare
 	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
-# Two processes halve the time of most tests; those in a browser keep two cores busy by themselves.
+# Two processes halve the time of most tests, and take a third off those in a browser. There each file stays in one
+# of them, so that each starts one server for all its tests that share one.
 test: $(VENV)/.installed-dev browser
 	@$(BIN)/python -m pytest -n $(TESTERS) -m "not browser"
-	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -m browser
+	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile -m browser
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff check .
