@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import jacobians, learning, lessons, page, speed
+from . import arrival, jacobians, learning, lessons, page, speed, surface
 from .machine import describe
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -14,6 +14,8 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "page": page.run,
     "lessons": lessons.run,
     "jacobians": jacobians.run,
+    "surface": surface.run,
+    "arrival": arrival.run,
 }
 
 

@@ -69,10 +69,10 @@ def run() -> None:
             "all panes": [],
         }
         for _ in range(ROUNDS):
-            with _server() as (address, store, began):
+            with server() as (address, store, began):
                 page = _open(browser, address)
                 starts.append(time.perf_counter() - began)
-                _engine_ready(store)
+                engine_ready(store)
                 clicks.append(_click_to_point(page))
                 # The page's run is one trainer; a second one has the other core.
                 store.create(Experiment(task="adding", length=100, steps=1_000_000))
@@ -80,7 +80,7 @@ def run() -> None:
                 page.close()
                 ten = _ten_runs(store)
                 for name, query in (("four twins", TWINS), ("all panes", f"{TWINS}&{ALL_PANES}")):
-                    _nothing_runs(store)
+                    nothing_runs(store)
                     page = _open(browser, f"{address}?{query}")
                     _click_to_point(page)
                     rows[name].append(_smoothness(page))
@@ -100,7 +100,7 @@ def run() -> None:
 
 
 @contextmanager
-def _server() -> Iterator[tuple[str, Store, float]]:
+def server() -> Iterator[tuple[str, Store, float]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -113,7 +113,7 @@ def _server() -> Iterator[tuple[str, Store, float]]:
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            _until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+            until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
             yield f"http://127.0.0.1:{port}/train", Store(url), began
         finally:
             server.send_signal(signal.SIGINT)
@@ -128,8 +128,8 @@ def _open(browser: Browser, address: str) -> Page:
     return page
 
 
-def _engine_ready(store: Store) -> None:
-    _until(lambda: any("workers" in note for note in store.heard("engine", 5.0)))
+def engine_ready(store: Store) -> None:
+    until(lambda: any("workers" in note for note in store.heard("engine", 5.0)))
 
 
 def _click_to_point(page: Page) -> float:
@@ -163,21 +163,21 @@ def _smoothness(page: Page) -> dict[str, float]:
     }
 
 
-def _nothing_runs(store: Store) -> None:
+def nothing_runs(store: Store) -> None:
     for run in store.runs(("queued", "running")):
         store.command(run.id, "stop")
-    _until(lambda: not store.runs(("queued", "running")))
+    until(lambda: not store.runs(("queued", "running")))
 
 
 def _ten_runs(store: Store) -> float:
-    _nothing_runs(store)
+    nothing_runs(store)
     started = time.perf_counter()
     ids = [store.create(Experiment(task="adding", length=50, steps=100_000, seed=seed)) for seed in range(10)]
-    _until(lambda: all((row := store.run(run)) is not None and row.step > 0 for run in ids))
+    until(lambda: all((row := store.run(run)) is not None and row.step > 0 for run in ids))
     return time.perf_counter() - started
 
 
-def _until(condition: object, seconds: float = 60.0) -> None:
+def until(condition: object, seconds: float = 60.0) -> None:
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():

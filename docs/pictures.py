@@ -46,6 +46,7 @@ PAIR = (
     "task=adding&length=50&hidden=32&steps=600&cell=tanh&initialization=orthogonal"
     "&twin=cell:lstm,initialization:pytorch,forget_bias:1"
 )
+WALL = "task=adding&length=20&cell=tanh&hidden=32&optimizer=sgd&learning_rate=0.05&clip_threshold=1&steps=800"
 ALL = "panes=loss,norm,heat,accuracy,sample,groups,update,spectrum"
 
 _LIVE = """() => {
@@ -76,7 +77,7 @@ def main() -> None:
 
 def _documents(browser: Browser, address: str, folder: Path) -> None:
     """docs/train-light.png and docs/train-dark.png: the default experiment; docs/twins.png: two beside it;
-    docs/gradients.png: where the gradients of two went."""
+    docs/gradients.png: where the gradients of two went; docs/surface.png: a path over its loss surface."""
     page = _open(browser, f"{address}/train")
     _press(page, "Train")
     _until(page, f"Number(live.dataset.step) >= {AT_STEP}")
@@ -95,6 +96,14 @@ def _documents(browser: Browser, address: str, folder: Path) -> None:
     flow.get_by_text("time step t").first.wait_for(timeout=PATIENCE)
     flow.wait_for_timeout(3000)
     _shoot(flow, folder / "gradients.png")
+    wall = _open(browser, f"{address}/train?{WALL}")
+    _press(wall, "Train")
+    _ended(wall)
+    over = _open(browser, f"{address}/surface?{urlsplit(wall.url).query}")
+    over.locator(".js-plotly-plot").first.wait_for(timeout=PATIENCE)
+    over.get_by_text("Refining the surface").wait_for(state="detached", timeout=PATIENCE)
+    over.wait_for_timeout(3000)
+    _shoot(over, folder / "surface.png")
 
 
 def _states(browser: Browser, address: str, store: Store, folder: Path) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .cells import CELLS
     from .experiment import Experiment, ExperimentError
     from .initialization import INITIALIZATIONS
+    from .landscape.surface import loss_surface
     from .network import Network
     from .stack import Tape
     from .tapes import record
@@ -30,6 +31,7 @@ _HOME = {
     "Network": "network",
     "Tape": "stack",
     "record": "tapes",
+    "loss_surface": "landscape.surface",
     "CELLS": "cells",
     "TASKS": "tasks",
     "INITIALIZATIONS": "initialization",
@@ -45,6 +47,7 @@ __all__ = [
     "Tape",
     "advance",
     "begin",
+    "loss_surface",
     "record",
     "train",
 ]

@@ -113,7 +113,7 @@ def record(model: nn.Module, *inputs: Any, loss: Callable[[Any], Tensor], **opti
         kinds = ", ".join(f"nn.{kind.__name__}" for kind in LAYERS + SINGLE)
         raise ValueError(f"model: {type(model).__name__} has no recurrent module; recorded are {kinds}.")
     calls: list[_Call] = []
-    with _as_before(model), _step_by_step(modules, calls), torch.inference_mode(False), torch.enable_grad():
+    with as_before(model), _step_by_step(modules, calls), torch.inference_mode(False), torch.enable_grad():
         value = loss(model(*inputs, **options))
         if not isinstance(value, Tensor) or value.numel() != 1 or value.is_complex():
             got = repr(value)[:60]
@@ -194,7 +194,7 @@ def _after_each_other(parts: Sequence[Recorded]) -> Recorded:
 
 
 @contextmanager
-def _as_before(model: nn.Module) -> Iterator[None]:
+def as_before(model: nn.Module) -> Iterator[None]:
     """Buffers, which may be written to or replaced, and random numbers, put back after a forward pass."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     named = [(m, dict(m._buffers), set(m._non_persistent_buffers_set)) for m in model.modules()]

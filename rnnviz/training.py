@@ -27,7 +27,7 @@ from .analysis.spectrum import spectrum
 from .clipping import CLIPPINGS, Memory
 from .experiment import Experiment
 from .kernels import default_kernel
-from .network import Network
+from .network import Network, Pass
 from .optimizers import OPTIMIZERS
 from .recording import Chunk, Recorder
 from .step import pass_of, repeatable, scoped
@@ -42,6 +42,15 @@ FEWEST_STEPS_BETWEEN = 10  # but not more often than this
 
 class DivergedError(ArithmeticError):
     """A run has left the finite numbers and cannot go on."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One update: all parameters after it, flat, and where it would have led without clipping."""
+
+    step: int
+    taken: Tensor
+    unclipped: Tensor
 
 
 @dataclass
@@ -65,6 +74,8 @@ class State:
     diverged_at: int | None = None
     divergence: str | None = None  # what stopped being finite, as a sentence
     values: dict[str, Any] = field(default_factory=dict)  # the changeable fields now in force
+    compare_at: int = -1  # the step whose update is also made without clipping, to see the difference
+    compared: Compared | None = None  # that one, if it was clipped
 
     @property
     def done(self) -> bool:
@@ -153,6 +164,7 @@ def _update(state: State, recorder: Recorder) -> None:
     full_norm, full_cosine = _against(result.full, result.grad)
     kernel = network.kernel
     square = squares(kernel, result.grad, network.layout.borders)  # of each of GROUPS, as it came
+    free = _unclipped(result, rule.inside) if state.step == state.compare_at else None
     done = rule.apply(scoped(network, result, scope), threshold, state.clip_memory)
     recorder.step(
         step=state.step,
@@ -182,12 +194,28 @@ def _update(state: State, recorder: Recorder) -> None:
         return
     before = network.flat.clone()
     optimizer = OPTIMIZERS[experiment.optimizer]
+    elsewhere = None if free is None or not done.clipped else _led_to(state, free, learning_rate)
     moved = update(kernel, optimizer, network.flat, result.grad, state.slots, learning_rate, state.step + 1)
     if _diverged(state, "weights", _finite(moved, network.flat)):
         network.flat.copy_(before)  # the last weights that were numbers
         return
     recorder.update(math.sqrt(moved))
+    if elsewhere is not None:
+        state.compared = Compared(state.step, network.flat.clone(), elsewhere)
     state.step += 1
+
+
+def _unclipped(result: Pass, inside: bool) -> Tensor:
+    """The gradient as it was before clipping, which works in place or has been inside the way back."""
+    return (result.full if inside and result.full is not None else result.grad).clone()
+
+
+def _led_to(state: State, grad: Tensor, learning_rate: float) -> Tensor:
+    """The parameters after the optimizer's step with this gradient; nothing else is changed."""
+    flat, slots = state.network.flat.clone(), {name: slot.clone() for name, slot in state.slots.items()}
+    optimizer = OPTIMIZERS[state.experiment.optimizer]
+    update(state.network.kernel, optimizer, flat, grad, slots, learning_rate, state.step + 1)
+    return flat
 
 
 def _against(full: Tensor | None, grad: Tensor) -> tuple[float, float]:

@@ -15,6 +15,15 @@ def figures(app: AppTest) -> list[dict[str, Any]]:
     return [_decoded(json.loads(chart.proto.spec)) for chart in app.get("plotly_chart")]
 
 
+def kept(app: AppTest) -> list[dict[str, Any]]:
+    """Every figure that the browser keeps (`kept_figures`), its arrays decoded."""
+    found = []
+    for component in app.get("bidi_component"):
+        if component.proto.component_name == "rnnviz_figures":
+            found += [_decoded(json.loads(text)) for text in json.loads(component.proto.json)["figures"]]
+    return found
+
+
 def traces(app: AppTest, **values: Any) -> list[dict[str, Any]]:
     """Every trace of a figure that has these properties."""
     every = [one for figure in figures(app) for one in figure["data"]]

@@ -116,8 +116,10 @@ def content(store: Store, run: str) -> dict[str, Any]:
     screens = [
         (last, {name: a.tobytes() for name, a in load(blob).items()}) for last, blob in store.screens(run)
     ]
+    columns = {name: value for name, value in vars(row).items() if name not in own}
+    columns["bytes"] -= sum(map(len, store.updates(run).values()))  # left out
     return {
-        "columns": {name: value for name, value in vars(row).items() if name not in own},
+        "columns": columns,
         "chunks": [(c.first_step, c.last_step, c.next_step, c.record) for c in store.chunks(run)],
         "screens": screens, "state": store.state(run), "checkpoints": store.checkpoints(run),
     }  # fmt: skip

@@ -220,10 +220,10 @@ EXAMPLES = re.findall(
 
 
 def test_the_readme_has_its_examples() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
-@pytest.mark.parametrize(("code", "said"), EXAMPLES, ids=["train", "record"])
+@pytest.mark.parametrize(("code", "said"), EXAMPLES, ids=["train", "record", "loss_surface"])
 def test_the_readmes_examples_print_what_they_say(
     code: str, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ RULES = (
             "rnnviz/initialization.py", "rnnviz/clipping.py", "rnnviz/optimizers.py",
             "rnnviz/experiment.py", "rnnviz/recording.py", "rnnviz/analysis/__init__.py",
             "rnnviz/analysis/diagnosis.py", "rnnviz/analysis/heat.py", "rnnviz/analysis/lags.py",
+            "rnnviz/analysis/cliff.py", "rnnviz/analysis/cliff_descent.py",
         ),
         never=("torch",),
         early=True,
@@ -139,6 +140,18 @@ RULES = (
         ("pages/*",),
         never=("numpy.random",),
         why="a page reads like an outline: controls, query, analysis, figure",
+    ),
+    Rule(
+        ("*",),
+        never=("matplotlib", "mpl_toolkits"),
+        but=("rnnviz/runs/frames.py", "tests/*"),
+        why="figures are Plotly's; only the frames of an animation are drawn without a browser",
+    ),
+    Rule(
+        ("rnnviz/*", "pages/*", "app.py"),
+        never=("matplotlib", "mpl_toolkits", "PIL"),
+        early=True,
+        why="pages and workers start without it; it is loaded when a frame is drawn",
     ),
     Rule(
         ("*",),
@@ -167,6 +180,7 @@ UPPER = ("plots", "runs", "ui", "__main__")
 NEVER_SEES: dict[str, tuple[str, ...]] = {
     "analysis": (*UPPER, "training"),
     "runs": ("plots", "ui", "__main__"),
+    "landscape": ("runs", "ui", "__main__"),
     "ui": ("__main__",),
     "__main__": (),
     "__init__": UPPER,
@@ -285,6 +299,11 @@ MADE_UP = {
     "a new module of runs with torch": ("rnnviz/runs/export.py", "import torch"),
     "pickle": ("rnnviz/runs/state.py", "import pickle"),
     "an analysis that trains": ("rnnviz/analysis/flow.py", "from ..training import advance"),
+    "a page with matplotlib": ("pages/gates.py", "def f():\n    import matplotlib.pyplot as plt"),
+    "a figure with matplotlib": ("rnnviz/plots/loss.py", "def f():\n    from matplotlib import colormaps"),
+    "frames that load matplotlib at once": ("rnnviz/runs/frames.py", "from matplotlib.figure import Figure"),
+    "a film that loads Pillow at once": ("rnnviz/runs/film.py", "from PIL import Image"),
+    "a film with torch": ("rnnviz/runs/film.py", "def f():\n    import torch"),
     "a diagnosis with torch": ("rnnviz/analysis/diagnosis.py", "import torch"),
 }
 
@@ -307,6 +326,10 @@ ALLOWED = {
         "rnnviz/experiment.py",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\nelse:\n    torch = None",
     ),
+    "frames with matplotlib where they are drawn": (
+        "rnnviz/runs/frames.py",
+        "def f():\n    from matplotlib.figure import Figure\n    from PIL import Image",
+    ),
     "the version": ("rnnviz/runs/worker.py", "from .. import __version__"),
     "runs that train": ("rnnviz/runs/worker.py", "from ..training import advance\nfrom .store import Store"),
     "numbers in a page": ("pages/gates.py", "import numpy as np\nnp.log10(1)"),
@@ -325,8 +348,8 @@ def test_what_is_allowed_passes(path: str, source: str) -> None:
 LIGHT = (
     "rnnviz", "rnnviz.experiment", "rnnviz.cells", "rnnviz.tasks", "rnnviz.initialization", "rnnviz.clipping",
     "rnnviz.recording", "rnnviz.analysis.diagnosis", "rnnviz.plots.sample", "rnnviz.runs.store",
-    "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.maps", "rnnviz.runs.archive",
-    "rnnviz.runs.supervisor", "rnnviz.analysis.lags", "rnnviz.__main__",
+    "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.maps", "rnnviz.runs.film", "rnnviz.runs.archive",
+    "rnnviz.runs.supervisor", "rnnviz.analysis.lags", "rnnviz.analysis.cliff_descent", "rnnviz.__main__",
 )  # fmt: skip
 
 
@@ -336,7 +359,8 @@ def test_the_light_modules_load_nothing_heavy() -> None:
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(name)\n"
-        "    heavy = {'torch', 'sklearn', 'scipy', 'streamlit', 'distributed'} & set(sys.modules)\n"
+        "    known = {'torch', 'sklearn', 'scipy', 'streamlit', 'distributed', 'matplotlib'}\n"
+        "    heavy = known & set(sys.modules)\n"
         "    assert not heavy, f'{name} loads {sorted(heavy)}'\n"
     )
     done = subprocess.run([sys.executable, "-c", code, *LIGHT], cwd=ROOT, capture_output=True, text=True)

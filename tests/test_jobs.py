@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import torch
 from safetensors.numpy import load, save
 from torch import nn
@@ -19,10 +20,11 @@ from rnnviz.analysis.jacobians import read_jacobians
 from rnnviz.analysis.moment import moment
 from rnnviz.experiment import Experiment
 from rnnviz.runs import job_kinds, maps, worker
+from rnnviz.runs import jobs as jobs_module
 from rnnviz.runs.job_kinds import KINDS, job_slice
 from rnnviz.runs.jobs import OPEN, Job, Jobs
 from rnnviz.runs.state import from_bytes, to_bytes
-from rnnviz.runs.store import FencedError, Store
+from rnnviz.runs.store import FencedError, Store, StoreFullError
 from rnnviz.runs.worker import advance_slice
 from rnnviz.tasks import TASKS
 from rnnviz.tasks.task import FRESH_STREAM, GeneratedTask
@@ -294,6 +296,121 @@ def test_a_finished_job_is_not_cancelled(jobs, monkeypatch):
     assert (job_of(jobs, job).state, job_of(jobs, job).result) == ("finished", b"6")
     assert jobs.ask("count", {}) == job
     assert job_of(jobs, job).state == "finished"
+
+
+# Many at once, and which go first
+
+
+def asked(n: int) -> dict[str, int]:
+    return {"n": n}
+
+
+def test_a_higher_priority_goes_first_and_then_who_has_waited_longest(jobs):
+    low, high = jobs.ask("count", asked(1)), jobs.ask("count", asked(2), priority=2)
+    middle, late = jobs.ask_all("count", [asked(3), asked(4)], priority=1)
+    assert jobs.open() == [high, middle, late, low]
+    jobs.report(middle, jobs.claim(middle), 0.5, b"half")
+    assert jobs.open() == [high, late, middle, low], "of equals the least recently served"
+    assert job_of(jobs, high).priority == 2
+
+
+def test_asking_again_raises_a_priority_and_never_lowers_it(jobs):
+    first, second = jobs.ask_all("count", [asked(1), asked(2)])
+    assert jobs.ask("count", asked(2), priority=3) == second
+    assert jobs.open() == [second, first]
+    assert jobs.ask("count", asked(2), priority=1) == second
+    assert job_of(jobs, second).priority == 3
+    jobs.claim(second)
+    jobs.ask("count", asked(2), priority=5)
+    assert (job_of(jobs, second).priority, job_of(jobs, second).state) == (5, "running")
+    jobs.cancel(first, second)
+    assert jobs.claim(second) is None
+    jobs.ask("count", asked(2))
+    assert job_of(jobs, second).priority == 0, "what was over is asked anew"
+
+
+def test_many_are_asked_at_once_and_come_back_in_order(jobs):
+    requests = [asked(n) for n in (5, 3, 9, 1)]
+    known = jobs.ask("count", asked(9))
+    ids = jobs.ask_all("count", [*requests, asked(3)])
+    assert [job_of(jobs, job).request["n"] for job in ids] == [5, 3, 9, 1, 3]
+    assert ids[2] == known
+    assert ids[4] == ids[1]
+    assert len(jobs.open()) == 4
+    assert jobs.ask_all("count", []) == []
+
+
+@pytest.mark.parametrize("fails_at", [0, 2])
+def test_of_many_all_are_asked_or_none(jobs, monkeypatch, fails_at):
+    real, calls = jobs_module._asked, [0]
+
+    def asked_until_full(*arguments: Any) -> str:
+        calls[0] += 1
+        if calls[0] == fails_at + 1:
+            raise StoreFullError("The disk is full.")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs_module, "_asked", asked_until_full)
+        with pytest.raises(StoreFullError):
+            jobs.ask_all("count", [asked(n) for n in range(4)])
+    assert jobs.open() == []
+    assert len(jobs.ask_all("count", [asked(n) for n in range(4)])) == 4
+
+
+def test_two_who_ask_the_same_at_once_get_the_same_jobs(jobs):
+    """As if somebody else's row came between the look and the insert: once, then all is found."""
+    real, calls = jobs._ask, [0]
+
+    def beaten(kind: str, requests: Any, priority: int) -> list[str]:
+        calls[0] += 1
+        if calls[0] == 1:
+            real(kind, requests, priority)
+            raise sa.exc.IntegrityError("insert", {}, Exception("UNIQUE constraint failed"))
+        return real(kind, requests, priority)
+
+    jobs._ask = beaten
+    ids = jobs.ask_all("count", [asked(1), asked(2)], priority=1)
+    assert calls[0] == 2
+    assert jobs.open() == ids
+
+
+def test_many_are_found_in_order_and_none_where_there_is_none(jobs):
+    ids = jobs.ask_all("count", [asked(1), asked(2)])
+    found = jobs.find_all("count", [asked(2), asked(7), asked(1), asked(2)])
+    assert [job and job.id for job in found] == [ids[1], None, ids[0], ids[1]]
+    assert jobs.find_all("other", [asked(1)]) == [None]
+    assert jobs.find_all("count", []) == []
+    assert jobs.find("count", asked(2)) == found[0]
+    assert jobs.find("count", asked(8)) is None
+
+
+def test_more_than_a_query_takes_are_asked_found_and_cancelled(jobs, monkeypatch):
+    monkeypatch.setattr(jobs_module, "AT_ONCE", 3)
+    requests = [asked(n) for n in range(8)]
+    ids = jobs.ask_all("count", requests)
+    assert [job.id for job in jobs.find_all("count", requests)] == ids
+    jobs.cancel(*ids[:7])
+    assert jobs.open() == ids[7:]
+    assert [job_of(jobs, job).state for job in ids[:7]] == ["cancelled"] * 7
+
+
+def test_of_many_that_are_cancelled_what_waits_is_over_at_once(jobs, monkeypatch):
+    monkeypatch.setitem(KINDS, "count", counting([]))
+    waits, runs, done, other = jobs.ask_all("count", [asked(n) for n in range(4)])
+    assert work(jobs, done) == "finished"
+    epoch = jobs.claim(runs)
+    jobs.cancel(waits, runs, done, "no such job")
+    assert [job_of(jobs, job).state for job in (waits, runs, done, other)] == [
+        "cancelled", "running", "finished", "queued",
+    ]  # fmt: skip
+    assert jobs.open() == [other, runs]
+    assert jobs.cancelled(runs, epoch), "which it notices between two of its parts"
+    assert jobs.claim(runs) is None
+    jobs.cancel()
+    assert jobs.open() == [other]
+    assert jobs.ask("count", asked(0)) == waits
+    assert (job_of(jobs, waits).state, job_of(jobs, waits).command) == ("queued", "go")
 
 
 # What cannot be answered

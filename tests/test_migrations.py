@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from rnnviz.experiment import Experiment
-from rnnviz.runs import schema
+from rnnviz.runs import schema, worker
 from rnnviz.runs.jobs import Jobs
 from rnnviz.runs.store import Run, Store
+from rnnviz.runs.worker import advance_slice
+from tests.stores import new_store
 
 #: The tables as version 1 made them, word for word: no later change of the code may change this.
 VERSION_1 = """
@@ -161,21 +163,91 @@ def test_an_older_store_may_be_opened_by_many_at_once(old):
         assert list(threads.map(open_it, range(6))) == [len(STATES)] * 6
 
 
+#: What version 2 added, word for word.
+VERSION_2 = """
+ALTER TABLE runs ADD COLUMN name TEXT;
+ALTER TABLE runs ADD COLUMN deleted FLOAT;
+ALTER TABLE runs ADD COLUMN pace FLOAT;
+ALTER TABLE runs ADD COLUMN due FLOAT DEFAULT 0 NOT NULL;
+ALTER TABLE runs ADD COLUMN pause_at INTEGER;
+ALTER TABLE runs ADD COLUMN repeats VARCHAR(32);
+CREATE INDEX runs_by_repeated ON runs (repeats);
+"""
+TRAINED = Experiment(task="adding", length=5, hidden=4, batch=3, steps=12, clip="norm", clip_threshold=0.1)
+
+
+def advanced(store: Store, run: str) -> None:
+    epoch = store.claim(run)
+    assert epoch is not None
+    advance_slice(store.url, run, epoch, 1000.0)
+
+
+def copied(store: Store, path: Path) -> str:
+    """The runs and jobs of a store in a file of version 2, which lacks what came later; returns its URL."""
+    later = {"checkpoints": {"update"}, "jobs": {"priority"}}
+    with sqlite3.connect(path) as file, store.read() as connection:
+        file.executescript(VERSION_1 + VERSION_2)
+        file.execute("INSERT INTO meta VALUES ('schema_version', '2')")
+        for table in schema.METADATA.sorted_tables:
+            if table.name == "meta":
+                continue
+            names = [c.name for c in table.columns if c.name not in later.get(table.name, ())]
+            into = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+            rows = connection.execute(sa.select(*(table.c[name] for name in names)))
+            file.executemany(into, [tuple(one) for one in rows])
+    file.close()
+    return f"sqlite:///{path}"
+
+
+def test_a_store_of_version_2_keeps_its_runs_and_they_go_on(tmp_path):
+    before, whole = (new_store(tmp_path / f"{name}.db") for name in ("before", "whole"))
+    run = before.create(TRAINED, pause_at=6, name="mine")
+    advanced(before, run)
+    job = Jobs(before).ask("evaluate", {"run": run, "step": 6, "sequences": 10})
+    store = Store(copied(before, tmp_path / "old.db"))
+    assert shape(store) == shape(whole)
+    assert store.run(run) == before.run(run)
+    assert store.state(run) == before.state(run)
+    assert store.chunks(run) == before.chunks(run)
+    assert store.checkpoints(run) == before.checkpoints(run)
+    assert store.updates(run) == {}, "which was not kept then"
+    found = Jobs(store).job(job)
+    assert found == Jobs(before).job(job)
+    assert found.priority == 0
+    store.command(run, "go")
+    store.settle()
+    advanced(store, run)
+    again = whole.create(TRAINED)
+    advanced(whole, again)
+    assert store.run(run).state == "finished"
+    assert store.checkpoints(run) == whole.checkpoints(again), "the same run"
+    later = {step: blob for step, blob in whole.updates(again).items() if step >= 6}
+    assert store.updates(run) == later != {}
+    worker.open_store.cache_clear()
+    for one in (before, whole, store):
+        one.close()
+
+
 def test_the_statements_are_also_those_of_postgresql():
     """Compiled for the other database; the types that are written out are ones that it knows."""
     seen: list[str] = []
 
     class Connection:
+        dialect = postgresql.dialect()
+
         def execute(self, statement: sa.ClauseElement) -> None:
             seen.append(str(statement.compile(dialect=postgresql.dialect())))
 
     for migration in schema.MIGRATIONS[1:]:
         migration(Connection())
-    assert len(seen) == 11
-    known = ("TEXT", "FLOAT", "FLOAT DEFAULT 0 NOT NULL", "INTEGER", "VARCHAR(32)")
+    assert len(seen) == 13
+    integer = "INTEGER DEFAULT 0 NOT NULL"
+    known = ("BYTEA", "TEXT", "FLOAT", "FLOAT DEFAULT 0 NOT NULL", "INTEGER", integer, "VARCHAR(32)")
     for text in seen:
         if text.startswith("ALTER"):
-            assert text.split(maxsplit=6)[:5] == ["ALTER", "TABLE", "runs", "ADD", "COLUMN"]
-            assert text.split(maxsplit=6)[6] in known
+            words = text.split(maxsplit=6)
+            assert [*words[:2], *words[3:5]] == ["ALTER", "TABLE", "ADD", "COLUMN"]
+            assert words[2] in ("runs", "jobs", "checkpoints")
+            assert words[6] in known
         else:
             assert text.startswith(("CREATE INDEX ", "DELETE FROM ", "UPDATE runs "))

@@ -72,6 +72,7 @@ CHECKPOINTS = Table(
     Column("run", String(32), primary_key=True),
     Column("step", Integer, primary_key=True),
     Column("parameters", LargeBinary, nullable=False),
+    Column("update", LargeBinary),  # where the step after it led and would have led, if that was clipped
 )  # fmt: skip
 
 CONTROLS = Table(
@@ -101,6 +102,7 @@ JOBS = Table(
     Column("progress", Float, nullable=False),  # 0 to 1
     Column("partial", LargeBinary),  # what the next slice goes on from
     Column("result", LargeBinary),
+    Column("priority", Integer, nullable=False, server_default=sa.text("0")),  # higher goes first
     Index("jobs_by_state", "state", "created"),
 )  # fmt: skip
 
@@ -147,9 +149,17 @@ def _stepping_and_lists(connection: Connection) -> None:
     )
 
 
+def _priorities_and_updates(connection: Connection) -> None:
+    """Version 3: jobs that somebody waits for go before others; what clipping changed is kept."""
+    connection.execute(sa.text("ALTER TABLE jobs ADD COLUMN priority INTEGER DEFAULT 0 NOT NULL"))
+    blob = sa.types.LargeBinary().compile(dialect=connection.dialect)  # BLOB here, BYTEA there
+    name = connection.dialect.identifier_preparer.quote("update")
+    connection.execute(sa.text(f"ALTER TABLE checkpoints ADD COLUMN {name} {blob}"))
+
+
 #: MIGRATIONS[k] brings a store from version k to version k + 1. Version 0 is an empty database: the first
 #: entry makes today's tables, so that a new store needs none of the others.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create, _stepping_and_lists]
+MIGRATIONS: list[Callable[[Connection], None]] = [_create, _stepping_and_lists, _priorities_and_updates]
 
 
 def migrate(connection: Connection, migrations: list[Callable[[Connection], None]] | None = None) -> int:

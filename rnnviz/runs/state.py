@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load, save
 
 from ..experiment import Experiment
-from ..training import State, begin
+from ..training import Compared, State, begin
 
 #: Columns of State that are plain numbers or text.
 _COUNTERS = (
@@ -48,6 +48,11 @@ def from_bytes(blob: bytes, experiment: Experiment) -> State:
 def parameters_to_bytes(state: State) -> bytes:
     """The parameters alone, by name, as a safetensors file that PyTorch users can load."""
     return save({name: tensor.numpy() for name, tensor in state.network.parameters.items()})
+
+
+def update_to_bytes(compared: Compared) -> bytes:
+    """A clipped update, and where it would have led without clipping, both flat."""
+    return save({"taken": compared.taken.numpy(), "unclipped": compared.unclipped.numpy()})
 
 
 def _plain(value: object) -> object:

@@ -510,6 +510,15 @@ class Store:
                 found += connection.execute(query).scalars()
         return found, every == 1
 
+    def updates(self, run: str, after: int = -1) -> dict[int, bytes]:
+        """Of checkpoints after a step: where the step that followed led, if it was clipped."""
+        query = sa.select(CHECKPOINTS.c.step, CHECKPOINTS.c.update)
+        query = query.where(
+            CHECKPOINTS.c.run == run, CHECKPOINTS.c.step > after, CHECKPOINTS.c.update.is_not(None)
+        )
+        with self.read() as connection:
+            return {step: blob for step, blob in connection.execute(query.order_by(CHECKPOINTS.c.step))}
+
     def checkpoint_steps(self, run: str) -> list[int]:
         """The steps at which parameters were kept, ascending."""
         query = sa.select(CHECKPOINTS.c.step).where(CHECKPOINTS.c.run == run).order_by(CHECKPOINTS.c.step)
@@ -674,9 +683,10 @@ class Store:
             _fence(connection, run, epoch)
             for table, beyond, blobs in (
                 (CHUNKS, CHUNKS.c.first_step >= step, (CHUNKS.c.record, CHUNKS.c.screen)),
-                (CHECKPOINTS, CHECKPOINTS.c.step > step, (CHECKPOINTS.c.parameters,)),
+                (CHECKPOINTS, CHECKPOINTS.c.step > step, (CHECKPOINTS.c.parameters, CHECKPOINTS.c.update)),
             ):
-                size = sa.select(sa.func.coalesce(sa.func.sum(reduce(add, map(sa.func.length, blobs))), 0))
+                lengths = [sa.func.coalesce(sa.func.length(blob), 0) for blob in blobs]
+                size = sa.select(sa.func.coalesce(sa.func.sum(reduce(add, lengths)), 0))
                 gone = connection.execute(size.where(table.c.run == run, beyond)).scalar_one()
                 connection.execute(sa.delete(table).where(table.c.run == run, beyond))
                 connection.execute(sa.update(RUNS).where(RUNS.c.id == run).values(bytes=RUNS.c.bytes - gone))
@@ -689,9 +699,11 @@ class Store:
         applied: Mapping[int, int], checkpoints: Mapping[int, bytes],
         state: bytes | None = None, move_to: str | None = None, message: str | None = None,
         *, paced: tuple[float, float] | None = None, paused_at: int | None = None,
+        updates: Mapping[int, bytes] | None = None,
     ) -> None:  # fmt: skip
         """One transaction: a chunk, the run's columns, the controls it applied (id to step), checkpoints,
-        and at a slice's end the full state and perhaps a new state of the run.
+        what was clipped right after them, and at a slice's end the full state and perhaps a new state of
+        the run.
 
         `paced` is the pace that the slice kept and when the next step is due by it; `paused_at` the step at
         which it pauses because it was to. Neither overrules what the owner has asked for since.
@@ -712,6 +724,11 @@ class Store:
                 parameters = checkpoints[step]  # one step has one: a diverged run ends where it stood
                 connection.execute(sa.insert(CHECKPOINTS).values(run=run, step=step, parameters=parameters))
                 size += len(parameters)
+            for step, update in (updates or {}).items():
+                one = sa.and_(CHECKPOINTS.c.run == run, CHECKPOINTS.c.step == step)
+                first = sa.and_(one, CHECKPOINTS.c.update.is_(None))  # what is repeated is the same again
+                added = connection.execute(sa.update(CHECKPOINTS).where(first).values(update=update))
+                size += len(update) * added.rowcount
             if state is not None:
                 before = sa.select(sa.func.length(STATES.c.state)).where(STATES.c.run == run)
                 size += len(state) - (connection.execute(before).scalar() or 0)

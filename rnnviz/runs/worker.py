@@ -22,7 +22,7 @@ from ..kernels import KERNELS, default_kernel, processor
 from ..recording import Chunk, concatenate
 from ..training import State, advance, begin
 from . import chunk as chunks
-from .state import from_bytes, parameters_to_bytes, to_bytes
+from .state import from_bytes, parameters_to_bytes, to_bytes, update_to_bytes
 from .store import LONGEST_REST, ChunkRow, FencedError, Orders, Run, Store, due_at
 
 SLICE_SECONDS = 1.0
@@ -126,6 +126,7 @@ class _Slice:
         self.pending: list[Chunk] = []
         self.applied: dict[int, int] = {}
         self.checkpoints: dict[int, bytes] = {}
+        self.updates: dict[int, bytes] = {}
         self.pace, self.due = row.pace, row.due
 
     def work(self, deadline: float) -> str:
@@ -192,7 +193,11 @@ class _Slice:
         while not state.done:
             left = max(0.0, until - time.monotonic())
             steps = min(steps_to_checkpoint(state.step), begin + allowed - state.step)
+            state.compare_at = state.step if checkpoint_due(state.step) else -1
             self.pending.append(advance(state, left, int(steps)))
+            if state.compared is not None:
+                self.updates[state.compared.step] = update_to_bytes(state.compared)
+                state.compared = None
             if checkpoint_due(state.step) or state.done:
                 self.checkpoints[state.step] = parameters_to_bytes(state)
             if time.monotonic() >= until or state.step >= begin + allowed:
@@ -222,10 +227,10 @@ class _Slice:
         self.store.append(
             self.run, self.epoch, row, values, self.applied, self.checkpoints,
             to_bytes(state) if end else None, move_to, message, paused_at=paused_at,
-            paced=None if self.pace is None or not end else (self.pace, self.due),
+            paced=None if self.pace is None or not end else (self.pace, self.due), updates=self.updates,
         )  # fmt: skip
         self.bytes += len(row.record) + len(row.screen)
-        self.pending, self.checkpoints, self.applied = [], {}, {}
+        self.pending, self.checkpoints, self.updates, self.applied = [], {}, {}, {}
 
     def row(self) -> ChunkRow:
         recorded = [c for c in self.pending if len(c) or len(c.validation_step)]

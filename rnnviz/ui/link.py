@@ -62,7 +62,12 @@ def read(store: Store, settings: Settings | None = None) -> bool:
     if _key(query) in known:
         return False
     known.add(_key(query))
-    mine = {name: values for name, values in query.items() if settings is None or name not in settings.kinds}
+    # What nobody knows is named once: by the settings, where a page has some.
+    mine = {
+        name: values
+        for name, values in query.items()
+        if settings is None or (name in PARAMETERS and name not in settings.kinds)
+    }
     view, problems = from_query(store, mine)
     st.session_state[_VIEW] = view
     st.session_state[_PROBLEMS] = problems

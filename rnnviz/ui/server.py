@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from . import services
 from .component import STATIC, base_path, static_path
+from .kept_figures import PLOTLY
 from .stream import Feeds, server_path, stream_endpoint, stream_path
 
 MAIN = Path(__file__).with_name("main.py")
@@ -61,6 +63,8 @@ def routes() -> list[BaseRoute]:
     return [
         Route(stream_path(base), stream_endpoint(FEEDS)),
         Route(server_path(base), _server),
+        # plotly.js as the plotly package brings it, so that nothing is loaded from elsewhere.
+        Route(f"{static_path(base)}/{PLOTLY}", _plotly),
         # Where Streamlit itself serves the folder static/ beside a main script.
         Mount(static_path(base), _Revalidated(directory=STATIC)),
     ]
@@ -78,3 +82,8 @@ class _Revalidated(StaticFiles):
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
         return response
+
+
+async def _plotly(request: Request) -> Response:
+    files = _Revalidated(directory=str(resources.files("plotly") / "package_data"))
+    return await files.get_response(PLOTLY, request.scope)
