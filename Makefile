@@ -28,11 +28,10 @@ app: $(VENV)/.installed
 	@$(BIN)/python -m rnnviz prepare
 	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
-# Two processes halve the time of most tests, and take a third off those in a browser. There each file stays in one
-# of them, so that each starts one server for all its tests that share one.
+# Two processes halve the time of most tests; those in a browser keep two cores busy by themselves.
 test: $(VENV)/.installed-dev browser
 	@$(BIN)/python -m pytest -n $(TESTERS) -m "not browser"
-	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile -m browser
+	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff check .

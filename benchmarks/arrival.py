@@ -114,7 +114,7 @@ def _in_page(browser: Any, address: str, run: str, first_seed: int) -> float:
     for seed in range(ROUNDS):
         page.wait_for_function(_DRAWN, arg=0)
         page.get_by_text("Refining the surface").wait_for(state="detached")
-        page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+        page.wait_for_timeout(1500)  # until the last drawing is done
         field = page.get_by_label("Seed of the directions")
         drawn = page.evaluate("Number(document.querySelector('.kept-figures').dataset.draws)")
         field.fill(str(600 + first_seed + seed))

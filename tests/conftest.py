@@ -10,7 +10,7 @@ from hypothesis import settings
 from streamlit.components.v2 import manifest_scanner
 
 from rnnviz.runs.store import Store
-from rnnviz.ui import services
+from rnnviz.ui import services, surface_jobs
 from tests.stores import new_store
 
 torch.set_num_threads(1)
@@ -32,5 +32,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of its own for each test, which the pages have too, and no engine."""
     store = new_store(tmp_path / "test.db")
     monkeypatch.setattr(services, "_store", store)
+    monkeypatch.setattr(surface_jobs, "MOMENT", 0.0)  # nothing comes in a moment
     yield store
     store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from .text import _
 
 _ASKED, _HALTED = "surface_asked", "surface_halted"
 KEPT = 64
+MOMENT = 0.4  # seconds in which the first level of most surfaces is there
 
 Request = Mapping[str, Any]
 
@@ -75,9 +77,9 @@ def ask(store: Store, request: Request) -> str | None:
     jobs, key = Jobs(store), json.dumps(request, sort_keys=True)
     if halted(request):
         return None
-    before: tuple[str, list[str]] = st.session_state.get(_ASKED, ("", []))
-    if before[0] == key:
+    if asked(request):
         return None
+    before: tuple[str, list[str]] = st.session_state.get(_ASKED, ("", []))
     tiles = tile_requests(request)
     coarse = _coarse(request, tiles)
     try:
@@ -87,6 +89,23 @@ def ask(store: Store, request: Request) -> str | None:
     jobs.cancel(*set(before[1]) - set(ids))
     st.session_state[_ASKED] = key, ids
     return None
+
+
+def first(store: Store, request: Request, just_asked: bool) -> Progress:
+    """What there is of a surface. Of one just asked for the first level is there in a moment, and waiting for
+    it is quicker than looking again."""
+    until = time.monotonic() + (MOMENT if just_asked else 0.0)
+    while True:
+        found = surface(store, request)
+        if found.grid is not None or not found.open or time.monotonic() >= until:
+            return found
+        time.sleep(0.02)
+
+
+def asked(request: Request) -> bool:
+    """Whether this page has asked for this surface, and for none since."""
+    before: tuple[str, list[str]] = st.session_state.get(_ASKED, ("", []))
+    return before[0] == json.dumps(request, sort_keys=True)
 
 
 def halt(store: Store, request: Request) -> None:
@@ -120,4 +139,4 @@ def _coarse(request: Request, tiles: Sequence[Request]) -> int:
     return sum(tile.level == 0 for tile in cut(request["n"], tiles[0]["per_tile"]))
 
 
-__all__ = ["Progress", "ask", "halt", "halted", "leave", "resume", "surface"]
+__all__ = ["Progress", "ask", "asked", "first", "halt", "halted", "leave", "resume", "surface"]

@@ -64,8 +64,9 @@ def answers(store: Store, kind: str) -> None:
         link.write(SETTINGS)
         return
     st.caption(_(ABOUT[seen.request["plane"]["kind"]]))
+    new = not surface_jobs.asked(seen.request)
     trouble = surface_jobs.ask(store, seen.request)
-    found = surface_jobs.surface(store, seen.request)
+    found = surface_jobs.first(store, seen.request, new)
     if found.dropped and not (trouble or surface_jobs.halted(seen.request)):
         surface_jobs.resume()  # somebody else, who looked at the same surface, has gone on to another
         trouble = surface_jobs.ask(store, seen.request)

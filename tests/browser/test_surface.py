@@ -105,7 +105,8 @@ def test_it_is_turned_while_it_is_refined(run_at: tuple[str, str], visitor: Call
     assert page.evaluate("solid().data.some((one) => one.type === 'scatter3d' && one.line?.dash === 'dot')")
 
     # The finer surface comes into the same figure, and the camera is that of the hand that turns it.
-    page.get_by_test_id("stButtonGroup").get_by_text("65 x 65").click()
+    page.get_by_role("combobox", name="Points").click()
+    page.get_by_role("option", name="65 x 65").click()
     wait(page, "side() === 9 || side() === 33")
     x, y = centre(page)
     page.mouse.move(x, y)
