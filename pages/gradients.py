@@ -5,6 +5,7 @@ import streamlit as st
 from rnnviz.ui import link, networks, owner_bridge, services
 from rnnviz.ui.clipping_section import clipping
 from rnnviz.ui.flow_sections import along, ledger, remembered
+from rnnviz.ui.fragments import drawn_again
 from rnnviz.ui.gradient_controls import SETTINGS, busy, controls, refresh
 from rnnviz.ui.product_sections import map_under_way, products
 from rnnviz.ui.spectrum_sections import spectra
@@ -53,5 +54,5 @@ def answers() -> None:
     busy(section == "products" and map_under_way(store, shown, where))
 
 
-st.fragment(answers, run_every=refresh(link.runs(store) if kind == "runs" else [], SETTINGS))()
+drawn_again(answers, every=refresh(link.runs(store) if kind == "runs" else [], SETTINGS))
 owner_bridge.ask(store)

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from rnnviz.ui import link, networks, owner_bridge, services
-from rnnviz.ui.surface_page import answers, forget_deleted, refresh
+from rnnviz.ui.fragments import drawn_again
+from rnnviz.ui.surface_page import answers, refresh
 from rnnviz.ui.surface_sections import sidebar
 from rnnviz.ui.surface_settings import SETTINGS
 from rnnviz.ui.text import _
@@ -11,7 +12,7 @@ from rnnviz.ui.train_parts import problem_list
 
 store = services.store()
 link.read(store, SETTINGS)
-gone = forget_deleted(store)
+gone = networks.forget_deleted(store)
 with st.sidebar:
     kind = networks.sources(store, SETTINGS)
     if SETTINGS["show"] == "surface":
@@ -23,5 +24,5 @@ problem_list([*link.problems(), *SETTINGS.problems()])
 if gone:
     st.warning(_("A run that was on show is no longer there; it may have been deleted."))
 runs = link.runs(store) if kind == "runs" else []
-st.fragment(lambda: answers(store, kind), run_every=refresh(runs))()
+drawn_again(answers, store, kind, every=refresh(runs))
 owner_bridge.ask(store)

@@ -7,6 +7,7 @@ import streamlit as st
 from rnnviz.runs.store import Run
 from rnnviz.tasks import TASKS
 from rnnviz.ui import link, services, steering
+from rnnviz.ui.fragments import drawn_again
 from rnnviz.ui.knobs import fill, knobs
 from rnnviz.ui.lesson_parts import lesson_invitation, lesson_panel
 from rnnviz.ui.live import live
@@ -57,7 +58,7 @@ def figures(drawn: Sequence[Run]) -> None:
 
 following = steering.fallback() and any(not run.ended for run in runs)
 with below:
-    st.fragment(figures, run_every=0.6 if following else None)(runs)
+    drawn_again(figures, runs, every=0.6 if following else None)
 
 with above:
     with st.container(horizontal=True, vertical_alignment="center", key="title"):

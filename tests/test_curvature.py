@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from rnnviz.analysis import curvature as curvatures
 from rnnviz.analysis.curvature import Curvature, expected_seconds, gradient, sharpness, top_eigenvector
-from rnnviz.analysis.lanczos import hutchinson, krylov, lanczos, over
+from rnnviz.analysis.lanczos import Krylov, Product, krylov, lanczos, over, sample, trace_of
 from rnnviz.analysis.moment import moment
 from rnnviz.experiment import Experiment, ExperimentError
 from rnnviz.kernels import KERNELS
@@ -227,6 +227,15 @@ def test_kinks_and_cliffs_are_seen_in_the_asymmetry() -> None:
 
 
 # Of matrices that are known ----------------------------------------------------------------------------
+
+
+def hutchinson(
+    product: Product, size: int, samples: int, seed: int = 0, space: Krylov | None = None
+) -> tuple[float, float]:
+    """The trace and its standard error."""
+    return trace_of(
+        np.array([sample(product, size, number, seed, space) for number in range(samples)]), space
+    )
 
 
 def of(H: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

@@ -97,11 +97,3 @@ class Heights:
             norm = float(result.grad.double().norm())
         accuracy = self.task.accuracy(outputs, self.read.batch) if math.isfinite(loss) else None
         return Height(loss, math.nan if accuracy is None else accuracy, norm)
-
-
-def gradient_of(heights: Heights, theta: np.ndarray) -> np.ndarray:
-    """The loss's gradient at a point, (P,) in float64."""
-    heights._flat[:] = theta
-    with repeatable():
-        grad = heights.network.loss_and_gradient(heights.read.batch, heights.read.masks).grad
-    return grad.double().numpy()

@@ -160,20 +160,12 @@ def over(space: Krylov, k: int, tolerance: float, least: bool = True) -> bool:
     return bool((residuals <= tolerance * np.maximum(np.abs(values), FLOOR * found.reach)).all())
 
 
-def hutchinson(
-    product: Product, size: int, samples: int, seed: int = 0, space: Krylov | None = None
-) -> tuple[float, float]:
-    """The trace and its standard error, from products with vectors of random signs (Hutchinson 1990).
-
-    space: what is known of the matrix already. Its share of the trace is taken from there and only the rest
-    is drawn by lot, which makes the error many times smaller (Meyer, Musco, Musco & Woodruff 2021, Hutch++).
-    """
-    drawn = [sample(product, size, number, seed, space) for number in range(samples)]
-    return trace_of(np.array(drawn), space)
-
-
 def sample(product: Product, size: int, number: int, seed: int = 0, space: Krylov | None = None) -> float:
-    """One number whose mean is the trace, or what `space` leaves of it; for one product."""
+    """One number whose mean is the trace, for one product with a vector of random signs (Hutchinson 1990).
+
+    space: what is known of the matrix already. Its share of the trace is left out, so that only the rest is
+    drawn by lot, which makes the error many times smaller (Meyer, Musco, Musco & Woodruff 2021, Hutch++).
+    """
     rng = np.random.default_rng([seed, _STREAM, 1, number])
     z = np.where(rng.integers(0, 2, size) == 1, 1.0, -1.0)
     if space is not None and space.m:

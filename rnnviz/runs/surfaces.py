@@ -19,7 +19,6 @@ from ..tasks import TASKS, VALIDATION_SIZE
 
 KIND = "surface_tile"
 VERSION = 1  # of how heights are computed: another one asks anew
-COARSEST = 9  # nodes a side of the first level; each further level has twice as many distances between them
 SIZES = (9, 17, 33, 65, 129)  # nodes a side of a whole surface
 TILE_OPERATIONS = 5e9  # multiply-adds of a tile, a few tenths of a second
 OVERHEAD = 2e6  # of a pass, however small, in multiply-adds

@@ -20,7 +20,6 @@ from .settings import Settings
 from .surface_sections import View, short_titles, titles_of
 from .text import _, words
 
-REFRESH = 0.5  # seconds between two looks at how far it is
 KEPT = 3  # films that are kept by this process: one is read from the store once
 _ASKED, _TROUBLE, _WAITED = "film_asked", "film_trouble", "film_waited"
 
@@ -36,8 +35,12 @@ def film_section(store: Store, seen: View, settings: Settings) -> None:
         st.caption(_("An animation needs a run and a later step: it goes through the checkpoints so far."))
         return
     request = _request(seen, steps, settings)
-    waiting = bool(st.session_state.get(_WAITED))
-    st.fragment(_film, run_every=REFRESH if waiting else None)(store, request)
+    _film(store, request)
+
+
+def film_under_way() -> bool:
+    """Whether the page waits for an animation."""
+    return bool(st.session_state.get(_WAITED))
 
 
 def _request(seen: View, steps: list[int], settings: Settings) -> dict[str, Any]:

@@ -26,7 +26,7 @@ KINDS: dict[str, Kind] = {
     "network": Choice("runs", {"runs": "Runs", "fresh": "Fresh weights"}),
     "at": Number(-1, -1, 10**9, 1),  # the training step that is looked at; -1 is the newest checkpoint
 }
-_PICKED = "networks_picked"
+_PICKED, _LEFT = "networks_picked", "networks_left"
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,18 @@ def sources(store: Store, settings: Settings) -> str:
 
 
 def forget_deleted(store: Store) -> bool:
-    """Take runs that are no longer there off the page; returns whether there were any."""
+    """Take runs that are no longer there off the page.
+
+    Returns whether there were any, as long as the same runs are on show: a page that begins anew by itself
+    says it again.
+    """
     there = tuple(run.id for run in link.runs(store))
-    if there == link.view().runs:
-        return False
-    link.change(runs=there)
-    return True
+    if there != link.view().runs:
+        link.change(runs=there)
+        st.session_state[_LEFT] = there
+    elif st.session_state.get(_LEFT) != there:
+        st.session_state.pop(_LEFT, None)
+    return _LEFT in st.session_state
 
 
 def _known(store: Store) -> dict[str, Run]:

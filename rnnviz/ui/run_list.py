@@ -21,6 +21,7 @@ from ..runs.store import MAX_AGE, NAME_LENGTH, UNDO_SECONDS, Run, Store, StoreFu
 from ..tasks import TASKS
 from ..twins import MOST, said
 from . import link, steering
+from .fragments import drawn_again
 from .overviews import overview_of
 from .sharing import FILE_NEWS, downloads, open_file, opened
 from .summary import title
@@ -91,7 +92,7 @@ def run_list(store: Store) -> None:
     light, dark = (st.get_option(f"theme.{theme}.backgroundColor") for theme in ("light", "dark"))
     st.html(_STYLE.replace("BACKGROUND", f"light-dark({light}, {dark})"))
     active = any(entry.under_way for entry in entries(store.runs(owner=steering.owner())))
-    st.fragment(_list, run_every=REFRESH_SECONDS if active else None)(store, active)
+    drawn_again(_list, store, active, every=REFRESH_SECONDS if active else None)
 
 
 def entries(runs: Sequence[Run]) -> list[Entry]:

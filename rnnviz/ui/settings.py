@@ -32,6 +32,7 @@ class _Kept:
     seen: set[tuple[tuple[str, tuple[str, ...]], ...]] = field(default_factory=set)
     round: int = 0
     anew: dict[str, int] = field(default_factory=dict)  # how often a setting was set by something else
+    instead: dict[str, str] = field(default_factory=dict)  # of settings whose value is not offered now
 
 
 class Settings:
@@ -55,7 +56,7 @@ class Settings:
             return kept.problems
         kept.seen.add(_key(query))
         values, kept.problems = self.from_query(query)
-        kept.values = values
+        kept.values, kept.instead = values, {}
         kept.round += 1
         return kept.problems
 
@@ -93,12 +94,15 @@ class Settings:
             st.query_params.from_dict(query)
 
     def __getitem__(self, name: str) -> Any:
-        return self._kept().values[name]
+        kept = self._kept()
+        return kept.instead.get(name, kept.values[name])
 
     def set(self, **values: Any) -> None:
         """Give settings other values, from a callback or a button: their widgets begin anew with them."""
         kept = self._kept()
         kept.values |= values
+        for name in values:
+            kept.instead.pop(name, None)
         for name in values:  # only these: the others stay as they are while something is dragged
             kept.anew[name] = kept.anew.get(name, 0) + 1
 
@@ -156,24 +160,24 @@ class Settings:
         kind = self.kinds[name]
         assert isinstance(kind, Choice)
         names = list(kind.options if among is None else among)
-        value = self[name] if self[name] in names else names[0]
-        found = self._take(
-            name, st.segmented_control, label, names, default=value,
-            format_func=lambda option: _(kind.options[option]), required=True, **more,
+        value, key = self._one_of(name, names)
+        found = st.segmented_control(
+            label, names, default=value, key=key, format_func=lambda option: _(kind.options[option]),
+            required=True, **more,
         )  # fmt: skip
-        return str(found)
+        return self._took(name, found, value)
 
     def select(self, name: str, label: str, among: Sequence[str] | None = None, **more: Any) -> str:
         """A list that unfolds."""
         kind = self.kinds[name]
         assert isinstance(kind, Choice)
         names = list(kind.options if among is None else among)
-        value = self[name] if self[name] in names else names[0]
-        found = self._take(
-            name, st.selectbox, label, names, index=names.index(value),
+        value, key = self._one_of(name, names)
+        found = st.selectbox(
+            label, names, index=names.index(value), key=key,
             format_func=lambda option: _(kind.options[option]), **more,
         )  # fmt: skip
-        return str(found)
+        return self._took(name, found, value)
 
     def among(self, name: str, label: str, numbers: Sequence[int], last: bool = False, **more: Any) -> int:
         """A slider over some whole numbers, at the one that the setting comes nearest to.
@@ -206,6 +210,22 @@ class Settings:
             st.rerun()
         self._kept().values[name] = tuple(option for option in kind.options if option in chosen)
         return self[name]  # type: ignore[no-any-return]
+
+    def _one_of(self, name: str, names: Sequence[str]) -> tuple[str, str]:
+        """What a widget that offers `names` begins with, and its key. What is not there comes back later."""
+        kept, key = self._kept(), self.key(name)
+        if kept.values[name] in names:
+            kept.instead.pop(name, None)
+            return kept.values[name], key
+        kept.instead[name] = names[0]
+        return names[0], f"{key}:instead"
+
+    def _took(self, name: str, found: str, value: str) -> str:
+        kept = self._kept()
+        if found != value:
+            kept.values[name] = found
+            kept.instead.pop(name, None)
+        return found
 
     def _take(self, name: str, widget: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         value = widget(*arguments, key=self.key(name), **more)

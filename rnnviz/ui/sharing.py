@@ -32,6 +32,7 @@ from ..runs.chunk import decode
 from ..runs.store import Run, Store, StoreFullError
 from ..twins import MOST
 from . import link, steering
+from .fragments import drawn_again
 from .live_text import live_text
 from .overviews import overview_of
 from .panes import DEFAULT_PANES
@@ -70,11 +71,10 @@ VALIDATION_COLUMNS = ("validation_loss", "validation_accuracy", "saturated", "de
 
 def share(store: Store, view: link.View, runs: Sequence[Run]) -> None:
     """The popovers "Share" and "Download" of a page that shows `view`, with its `runs` as they are now."""
-    _share()
+    drawn_again(_share, width="content")
     downloads(store, runs, view.twins, view.panes)
 
 
-@st.fragment
 def _share() -> None:
     """The page's link, how it is to open, and its QR code."""
     with st.popover(_("Share")):

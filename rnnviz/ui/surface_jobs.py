@@ -75,9 +75,7 @@ def ask(store: Store, request: Request) -> str | None:
     Returns why it cannot be, as a sentence.
     """
     jobs, key = Jobs(store), json.dumps(request, sort_keys=True)
-    if halted(request):
-        return None
-    if asked(request):
+    if halted(request) or asked(request):
         return None
     before: tuple[str, list[str]] = st.session_state.get(_ASKED, ("", []))
     tiles = tile_requests(request)

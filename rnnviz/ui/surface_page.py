@@ -8,6 +8,7 @@ import streamlit as st
 
 from ..runs.store import Run, Store
 from . import link, networks, surface_jobs
+from .film_section import film_under_way
 from .networks import Shown
 from .sharpness_section import sharpness_section, sharpness_under_way
 from .surface_exports import exports
@@ -17,23 +18,15 @@ from .text import _
 
 BUSY_SECONDS, RUN_SECONDS, PLAY_SECONDS = 0.3, 1.0, 0.5
 _BUSY, _PLAYING = "surface_busy", "surface_playing"
-_GONE, _AGAIN = "surface_gone", "surface_again"
 
 
 def refresh(runs: Sequence[Run]) -> float | None:
     """How often the page looks for news, in seconds; None where nothing is under way."""
-    if st.session_state.get(_PLAYING):
+    if st.session_state.get(_PLAYING) or (SETTINGS["show"] == "surface" and film_under_way()):
         return PLAY_SECONDS
     if st.session_state.get(_BUSY):
         return BUSY_SECONDS
     return RUN_SECONDS if SETTINGS["at"] < 0 and any(not run.ended for run in runs) else None
-
-
-def forget_deleted(store: Store) -> bool:
-    """As `networks.forget_deleted`; said again where the page begins anew by itself, which nobody sees."""
-    gone, again = networks.forget_deleted(store), st.session_state.pop(_AGAIN, False)
-    st.session_state[_GONE] = gone or (again and st.session_state.get(_GONE, False))
-    return bool(st.session_state[_GONE])
 
 
 def answers(store: Store, kind: str) -> None:
@@ -49,6 +42,7 @@ def answers(store: Store, kind: str) -> None:
         _busy(False)
         return
     if SETTINGS["show"] == "sharpness":
+        st.session_state[_PLAYING] = False
         sharpness_section(store, shown, SETTINGS)
         surface_jobs.leave(store)
         link.write(SETTINGS)
@@ -148,5 +142,5 @@ def _play(steps: Sequence[int], ready: bool) -> None:
 
 def _busy(now: bool) -> None:
     if now != st.session_state.get(_BUSY, False):
-        st.session_state[_BUSY], st.session_state[_AGAIN] = now, True
+        st.session_state[_BUSY] = now
         st.rerun()

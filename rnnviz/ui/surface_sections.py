@@ -23,7 +23,7 @@ from .kept_figures import kept_figures
 from .networks import Shown
 from .paths import Path, Update, latest, losses, path_of, same_surface, updates_of, window_of
 from .settings import Settings
-from .surface_settings import AXES, chosen_axis
+from .surface_settings import AXES, axis_controls, axis_name
 from .text import _, percent, words
 
 #: Half the window of each plane, in its own units.
@@ -106,16 +106,11 @@ def _plane(
     if kind == "curvature":
         return {"kind": kind}, (_("along the gradient"), _("along the top eigenvector")), None, None
     if kind == "chosen":
-        names = [chosen_name(settings, side, one) for side in ("x", "y")]
+        names = [axis_name(settings, side, one.experiment) for side in ("x", "y")]
         return {"kind": kind, "axes": names}, (_axis_label(names[0]), _axis_label(names[1])), None, None
     spec = {"kind": "random", "seed": int(settings["plane_seed"]), "biases": settings["biases"] == "yes"}
     told = _("random direction {k}")
     return spec, (told.format(k=1), told.format(k=2)), None, None
-
-
-def chosen_name(settings: Settings, side: str, one: Shown) -> str:
-    """An axis's name as it was chosen by the controls of this run of the script."""
-    return str(st.session_state.get(f"surface_axis_{side}") or settings[f"{side}_axis"])
 
 
 def _axis_label(name: str) -> str:
@@ -194,8 +189,7 @@ def controls(store: Store, networks: Sequence[Shown], settings: Settings) -> Non
         if kind == "chosen":
             for side in ("x", "y"):
                 with st.container(width=340):
-                    name = chosen_axis(settings, side, one.experiment)
-                    st.session_state[f"surface_axis_{side}"] = name
+                    axis_controls(settings, side, one.experiment)
 
 
 def sidebar(settings: Settings) -> None:
@@ -261,9 +255,14 @@ def figures_of(store: Store, shown: View, grid: Grid, settings: Chosen) -> list[
 
 def words_of(store: Store, shown: View, grid: Grid, settings: Chosen) -> list[str]:
     """What both figures show, in paragraphs of Markdown."""
-    told = [_where(shown, grid, settings), _holes(grid, settings)]
-    found = [" ".join(t for t in told if t)]
-    found += [n.lead + _path_words(shown, n, settings["over"]) for n in shown.shared if n.run is not None]
+    found = [" ".join(t for t in (_where(shown, grid, settings), _holes(grid, settings)) if t)]
+    if shown.plane.explained is not None:
+        told = _(
+            "Both axes hold {share} of the variance of all checkpoints on it; a long random walk would reach "
+            "76 %, so that alone proves little."
+        )
+        found.append(told.format(share=percent(sum(shown.plane.explained))))
+    found += [n.lead + _path_words(shown, n, settings["height"]) for n in shown.shared if n.run is not None]
     said = _ghost_words(store, shown) if settings["ghosts"] == "yes" else ""
     return [*found, said] if said else found
 
@@ -396,26 +395,19 @@ def _holes(grid: Grid, settings: Chosen) -> str:
     return told.format(bad=bad, all=heights.size)
 
 
-def _path_words(shown: View, n: Shown, over: str) -> str:
+def _path_words(shown: View, n: Shown, height: str) -> str:
     path = shown.paths[n.letter]
     off = shown.off(path.thetas)
     length = float(np.linalg.norm(path.thetas - path.thetas[0], axis=1).max())
-    told = []
-    if shown.plane.explained is not None:
-        share = percent(sum(shown.plane.explained))
-        told.append(
-            _(
-                "Both axes hold {share} of the path's variance; a long random walk would reach 76 %, so that "
-                "alone proves little."
-            ).format(share=share)
-        )
-    told.append(
-        _(
-            "Its {K} checkpoints lie up to {off} away from the plane on show, up to {length} from the start. "
+    told = _(
+        "Its {K} checkpoints lie up to {off} away from the plane on show, up to {length} from the start."
+    )
+    told = told.format(K=len(path.steps), off=of(float(off.max())), length=of(length))
+    if height == "loss":
+        told += " " + _(
             "So a dot has the colour and height of **its own** loss, not of the surface under it."
-        ).format(K=len(path.steps), off=of(float(off.max())), length=of(length))
-    )  # fmt: skip
-    return " ".join(told)
+        )
+    return told
 
 
 def _ghost_words(store: Store, shown: View) -> str:

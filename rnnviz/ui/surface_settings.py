@@ -108,15 +108,21 @@ def axes_for(experiment: Experiment) -> list[str]:
     return [name for name in AXES if name in (*scales, *kept)]
 
 
-def chosen_axis(settings: Settings, side: str, experiment: Experiment) -> str:
-    """The selector of one axis, in the place where it is called; returns the axis's name."""
+def axis_controls(settings: Settings, side: str, experiment: Experiment) -> None:
+    """The selector of one axis, in the place where it is called."""
     label = _("Across") if side == "x" else _("Up")
-    name = settings.select(f"{side}_axis", label, axes_for(experiment))
+    if settings.select(f"{side}_axis", label, axes_for(experiment)) == "weight":
+        with st.container(horizontal=True):
+            settings.number(f"{side}_row", _("Row of W_hh"), help=_("From 0; gate below gate."))
+            settings.number(f"{side}_column", _("Column"))
+
+
+def axis_name(settings: Settings, side: str, experiment: Experiment) -> str:
+    """What the settings choose for one axis, as `planes.chosen_axis` names it."""
+    name = str(settings[f"{side}_axis"])
     if name != "weight":
         return name
     rows, columns = len(CELLS[experiment.cell].gates) * experiment.hidden, experiment.hidden
     part = "rnn" if experiment.architecture == "one" else "encoder"
-    with st.container(horizontal=True):
-        row = settings.number(f"{side}_row", _("Row of W_hh"), help=_("From 0; gate below gate."))
-        column = settings.number(f"{side}_column", _("Column"))
-    return f"weight:{part}.weight_hh_l0[{min(row, rows - 1)},{min(column, columns - 1)}]"
+    row, column = min(settings[f"{side}_row"], rows - 1), min(settings[f"{side}_column"], columns - 1)
+    return f"weight:{part}.weight_hh_l0[{row},{column}]"

@@ -24,6 +24,7 @@ from ..tasks import TASKS
 from ..tasks.task import GeneratedTask
 from ..twins import LETTERS
 from . import link
+from .fragments import drawn_again
 from .panes import PANES
 from .text import _, percent, plain
 
@@ -154,7 +155,7 @@ def verdict(store: Store, runs: Sequence[Run]) -> None:
         return
     found = [jobs.job(job) for job in remembered[1]]
     open_ones = any(job is not None and job.state in OPEN for job in found)
-    st.fragment(_answers, run_every=0.5 if open_ones else None)(jobs, remembered[1], fit)
+    drawn_again(_answers, jobs, remembered[1], fit, every=0.5 if open_ones else None)
 
 
 def _answers(jobs: Jobs, asked: Sequence[str], runs: Sequence[Run]) -> None:
