@@ -21,6 +21,8 @@ from ..experiment import Experiment
 from ..network import Network
 from ..tasks import TASKS, Batch
 
+MOST_ROWS = 1024  # sequences in a pass
+
 
 @dataclass(frozen=True)
 class Hold:
@@ -68,10 +70,40 @@ def held_forward(experiment: Experiment, flat: Tensor, batch: Batch, holds: Sequ
     return Held(loss, np.nan if accuracy is None else accuracy, found, passage)
 
 
+def without_each(
+    experiment: Experiment, flat: Tensor, batch: Batch, layer: int = 0, direction: int = 0, part: int = 0
+) -> np.ndarray:
+    """(H,): the loss without each unit of a layer in turn, its h_t held at 0, as `held_forward` gives it.
+
+    Many units share a pass, as copies of the batch.
+    """
+    H, B = experiment.hidden, batch.inputs.shape[1]
+    network = Network(experiment, flat, "torch")
+    _check(network, Hold("h", 0.0, None, layer, direction, part))
+    own = network.chain.stacks[part].layers[layer][direction]
+    inputs, targets = network.tensors(batch)
+    at_once = max(1, MOST_ROWS // B)
+    every = network.readout == "every"
+    losses = np.empty(H)
+    for start in range(0, H, at_once):
+        units = range(start, min(start + at_once, H))
+        held = torch.full((len(units) * B, H), torch.nan, dtype=flat.dtype)
+        for k, unit in enumerate(units):
+            held[k * B : (k + 1) * B, unit] = 0.0
+        own.cell = HeldCell(network.cell, {"h": held})  # type: ignore[assignment]
+        with torch.no_grad():
+            passage = network.forward(inputs.repeat(1, len(units), 1))
+            outputs = network.read(network.asked(passage))
+        for k, unit in enumerate(units):
+            rows = slice(k * B, (k + 1) * B)
+            losses[unit] = network.loss(outputs[:, rows] if every else outputs[rows], targets)[0]
+    return losses
+
+
 class HeldCell:
     """A cell, some of whose values are held; its way back is not that of what it does, so it has none.
 
-    held: (H,) by the name of a gate or state, NaN where a unit is free.
+    held: (H,) or (B, H) by the name of a gate or state, NaN where a unit is free.
     """
 
     def __init__(self, cell: Cell, held: Mapping[str, Tensor]) -> None:
@@ -183,4 +215,4 @@ def _check(network: Network, hold: Hold) -> None:
             raise ValueError(f"hold: {what} {got} is not there; the network has 0 to {count - 1}.")
 
 
-__all__ = ["Held", "HeldCell", "Hold", "held_forward"]
+__all__ = ["Held", "HeldCell", "Hold", "held_forward", "without_each"]

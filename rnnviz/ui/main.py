@@ -48,7 +48,12 @@ def _page(name: str, title: str) -> StreamlitPage:
 
 train = _page("train", _("Train"))
 pages = {
-    _("Lab"): [train, _page("gradients", _("Gradients through time")), _page("surface", _("Loss surface"))],
+    _("Lab"): [
+        train,
+        _page("gradients", _("Gradients through time")),
+        _page("gates", _("Gates and memory")),
+        _page("surface", _("Loss surface")),
+    ],
     _("Explain"): [
         _page("bptt", _("Backpropagation by hand")),
         _page("butterfly", _("Butterfly")),

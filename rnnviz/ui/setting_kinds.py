@@ -117,3 +117,19 @@ class Several:
 
     def write(self, value: tuple[str, ...]) -> str:
         return ",".join(value)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text of at most `most` characters."""
+
+    default: str
+    most: int
+
+    def read(self, text: str) -> str:
+        if len(text) > self.most:
+            raise ValueError(_("allowed: at most {most:,} characters.").format(most=self.most))
+        return text
+
+    def write(self, value: str) -> str:
+        return value

@@ -16,7 +16,7 @@ from typing import Any
 import streamlit as st
 
 from ..experiment import Problem
-from .setting_kinds import Choice, Kind, Number, Numbers, Several
+from .setting_kinds import Choice, Kind, Number, Numbers, Several, Words
 from .text import _
 
 Query = Mapping[str, Sequence[str]]
@@ -137,6 +137,12 @@ class Settings:
             name, st.number_input, label, min_value=kind.of(kind.low), max_value=kind.of(kind.high),
             value=kind.of(self[name]), step=kind.step, **more,
         )  # fmt: skip
+
+    def text(self, name: str, label: str, **more: Any) -> str:
+        """A field for a text."""
+        kind = self.kinds[name]
+        assert isinstance(kind, Words)
+        return str(self._take(name, st.text_input, label, value=self[name], max_chars=kind.most, **more))
 
     def numbers(
         self, name: str, labels: Mapping[int, str], across: int = 1, **more: Any
