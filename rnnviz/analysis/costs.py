@@ -33,8 +33,10 @@ MOST_PRODUCTS = 100_000_000  # of an LSTM over the whole batch, forward: more wo
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell in the place of a form's: `products` are multiply-adds with weights, `pointwise` the products
-    unit by unit, both of one step of one sequence. `projected`: proj_size, 0 for none."""
+    """Of one cell in the place of a form's. `projected`: proj_size, 0 for none.
+
+    products: multiply-adds with weights; pointwise: products unit by unit; both of one step of one sequence.
+    """
 
     cell: str
     projected: int
@@ -72,7 +74,8 @@ def _shapes(form: Form, cell: str, projected: int) -> Mapping[str, tuple[int, ..
 
 def own_shapes(form: Form, cell: str) -> dict[str, tuple[int, ...]]:
     """The parameters of one of this program's own cells, by name."""
-    one, H, shapes = CELLS[cell], form.hidden, {}
+    one, H = CELLS[cell], form.hidden
+    shapes: dict[str, tuple[int, ...]] = {}
     rows = len(one.gates) * H
     for k in range(form.layers):
         for d in range(form.directions):
@@ -119,7 +122,7 @@ def multiplications(cell: Cell) -> int:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds over a whole batch: forward alone, and forward with backward. None: there is no such thing."""
+    """Milliseconds over a whole batch: forward alone, and with backward. None: there is no such thing."""
 
     cell: str
     module: tuple[float, float] | None  # torch.nn's
@@ -149,8 +152,8 @@ _lock = Lock()  # two who measure at once would measure each other
 def measure(form: Form) -> Measured:
     """Time every cell in the place of the form's, on one thread, without projection.
 
-    The contestants take turns, so that a noisy moment hits them all. Backward is from the sum of all outputs to
-    every parameter; our own has then also dL/dh_t of every step.
+    The contestants take turns, so that a noisy moment hits them all. Backward is from the sum of all outputs
+    to every parameter; our own has then also dL/dh_t of every step.
     """
     form = replace(form.with_batch, projected=0)
     kernel = default_kernel()
@@ -194,9 +197,7 @@ def _own(form: Form, cell: str) -> tuple[Callable[[], object], Callable[[], obje
         name: torch.empty(shape).uniform_(-most, most, generator=generator)
         for name, shape in own_shapes(form, cell).items()
     }
-    stack = Stack(
-        CELLS[cell], form.inputs, form.hidden, form.layers, form.directions, kernel="compiled"
-    )
+    stack = Stack(CELLS[cell], form.inputs, form.hidden, form.layers, form.directions, kernel="compiled")
     weights_of, x = stack.split(drawn), example(form)
     grad = stack.split({name: torch.empty_like(tensor) for name, tensor in drawn.items()})
     ones = torch.ones(form.steps, form.batch, form.directions * form.hidden)

@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Equality:
-    """One comparison: `name` of what is claimed, both sides as Python, their shapes, and how far apart they are.
+    """One comparison: `name` of what is claimed, both sides as Python, their shapes and their difference.
 
     difference: the largest absolute one, NaN where the shapes differ.
     """
@@ -91,7 +91,9 @@ def _ends(called: Called) -> Iterator[Equality]:
         yield _compared("backward_last", _step(form, output, -1, 1), _state(h_n, -1))
     if form.batched and form.batch_first:
         columns = f"output[-1, :, :{form.R}]" if form.directions == 2 else "output[-1]"
-        yield _compared("sequence_for_step", (columns, output[-1, :, : form.R]), _state(h_n, -form.directions))
+        yield _compared(
+            "sequence_for_step", (columns, output[-1, :, : form.R]), _state(h_n, -form.directions)
+        )
 
 
 def _order(called: Called) -> Iterator[Equality]:
@@ -104,15 +106,15 @@ def _order(called: Called) -> Iterator[Equality]:
     yield _compared("order", ("h_n", h_n), ("alone", torch.stack([h for row in alone for h in row])))
     if L > 1 and D > 1:
         turned = torch.stack([row[d] for d in range(D) for row in alone])
-        yield _compared(
-            "other_order", ("h_n", h_n), (f"alone.unflatten(0, ({L}, {D})).transpose(0, 1).flatten(0, 1)", turned)
-        )  # fmt: skip
+        text = f"alone.unflatten(0, ({L}, {D})).transpose(0, 1).flatten(0, 1)"
+        yield _compared("other_order", ("h_n", h_n), (text, turned))
 
 
 def one_by_one(called: Called) -> list[list[Tensor]]:
-    """The last h of each layer and direction, each a module of its own with these weights: [layer][direction].
+    """The last h of each layer and direction, each a module of its own with these weights.
 
     The backward direction is one that reads forward and is given the sequence from its end.
+    Returns them as [layer][direction].
     """
     form = called.form
     time = 1 if form.batched and form.batch_first else 0
@@ -214,7 +216,7 @@ def _biases(called: Called) -> Iterator[Equality]:
     for name, bias in own.items():
         if name.startswith("bias_ih"):
             other = own[name.replace("bias_ih", "bias_hh")]
-            bias += other
+            bias.add_(other)
             other.zero_()
     moved = run(module, called.x)["output"]
     yield _compared("one_bias", ("output", called.made["output"]), ("output_with_one_bias", moved))

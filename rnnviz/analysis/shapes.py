@@ -1,7 +1,7 @@
 """What a recurrent module of torch.nn holds and returns: read from a real one, not from a table.
 
-Names: L layers, D directions, T time, B batch, I input, H hidden, P projected size (proj_size), G gates; R is P
-where there is a projection and H elsewhere: how wide h is.
+Names: L layers, D directions, T time, B batch, I input, H hidden, P projected size (proj_size), G gates; R is
+P where there is a projection and H elsewhere: how wide h is.
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ def weights(form: Form) -> list[Weight]:
 
 def gate_rows(cell: str, hidden: int) -> tuple[Rows, ...]:
     """Which rows of weight_ih and weight_hh, and which numbers of the biases, belong to which gate."""
-    return tuple(
-        Rows(gate, k * hidden, (k + 1) * hidden - 1) for k, gate in enumerate(CELLS[cell].gates)
-    )
+    return tuple(Rows(gate, k * hidden, (k + 1) * hidden - 1) for k, gate in enumerate(CELLS[cell].gates))
 
 
 def arrays(form: Form) -> list[Array]:

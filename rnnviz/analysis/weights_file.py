@@ -1,4 +1,4 @@
-"""A network's parameters as a file for other programs: a state_dict as safetensors, names as torch.nn has them."""
+"""A network's parameters as a file for other programs: a state_dict as safetensors, with torch.nn's names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..layout import layout_of
 def weights_file(experiment: Experiment, step: int, parameters: bytes) -> bytes:
     """A safetensors file of a checkpoint, in the order of the layout.
 
-    parameters: the checkpoint, a safetensors file. In the new file's metadata stand the experiment as JSON, the
+    parameters: the checkpoint, a safetensors file. The new file's metadata have the experiment as JSON, the
     training step, and the gates in the order of their rows ("gates", and "peepholes" where there are any).
 
     Raises ValueError, one sentence, when the parameters are not those of the experiment's network.

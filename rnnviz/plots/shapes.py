@@ -38,7 +38,7 @@ class Block:
 def blocks_figure(
     blocks: Sequence[Block], gates: Sequence[str], hidden: int, unit: int, text: Mapping[str, str] = TEXT
 ) -> go.Figure:
-    """Each parameter as a panel, its rows from the top; a band for each gate, and the rows of one unit marked.
+    """Each parameter as a panel, rows from the top; a band for each gate, and the rows of one unit marked.
 
     blocks: all of len(gates) * hidden rows. unit: counted from 0.
     """
@@ -57,7 +57,12 @@ def blocks_figure(
             figure.add_trace(_lines(block, rows), row=1, col=column)
         words = text["column" if block.columns == 1 else "columns"].format(n=block.columns)
         figure.update_xaxes(
-            title_text=words, range=[0, block.columns], showticklabels=False, showgrid=False, row=1, col=column
+            title_text=words,
+            range=[0, block.columns],
+            showticklabels=False,
+            showgrid=False,
+            row=1,
+            col=column,
         )
     for k, gate in enumerate(gates):  # the names stand in the widest panel
         widest = 1 + max(range(len(blocks)), key=lambda n: blocks[n].columns)
@@ -84,8 +89,8 @@ def _band(block: Block, gate: str, k: int, hidden: int, text: Mapping[str, str])
     color = BANDS[k % len(BANDS)]
     return go.Scatter(
         x=[0, right, right, 0, 0], y=[top, top, bottom, bottom, top], mode="lines", fill="toself",
-        fillcolor=faint(color, 0.35), line={"color": color, "width": 2}, name=gate, text=words, hoverinfo="text",
-        hoveron="fills",
+        fillcolor=faint(color, 0.35), line={"color": color, "width": 2}, name=gate, text=words,
+        hoverinfo="text", hoveron="fills",
     )  # fmt: skip
 
 
@@ -95,8 +100,8 @@ def _unit(block: Block, gate: str, row: int, unit: int, text: Mapping[str, str])
     right = block.columns
     return go.Scatter(
         x=[0, right, right, 0, 0], y=[row, row, row + 1, row + 1, row], mode="lines", fill="toself",
-        fillcolor=faint(ACCENT, 0.75), line={"color": ACCENT, "width": 2}, name=text["unit"].format(unit=unit),
-        text=words, hoverinfo="text", hoveron="fills",
+        fillcolor=faint(ACCENT, 0.75), line={"color": ACCENT, "width": 2}, hoverinfo="text", hoveron="fills",
+        name=text["unit"].format(unit=unit), text=words,
     )  # fmt: skip
 
 
@@ -105,5 +110,10 @@ def _lines(block: Block, rows: int) -> go.Scatter:
     x = [value for _row in range(1, rows) for value in (0, block.columns, None)]
     y = [value for row in range(1, rows) for value in (row, row, None)]
     return go.Scatter(
-        x=x, y=y, mode="lines", line={"color": faint(INK, 0.35), "width": 1}, hoverinfo="skip", fillcolor=CLEAR
+        x=x,
+        y=y,
+        mode="lines",
+        line={"color": faint(INK, 0.35), "width": 1},
+        hoverinfo="skip",
+        fillcolor=CLEAR,
     )

@@ -19,7 +19,7 @@ def call_lines(form: Form, arrays: Sequence[Array]) -> str:
         "num_layers": (form.layers, 1), "bias": (form.bias, True), "batch_first": (form.batch_first, False),
         "bidirectional": (form.directions == 2, False), "proj_size": (form.projected, 0),
     }  # fmt: skip
-    told = {name: value for name, (value, usual) in options.items() if value != usual}
+    told: dict[str, object] = {name: value for name, (value, usual) in options.items() if value != usual}
     made = _module(form.cell, form.inputs, form.hidden, told)
     x, returned = arrays[0], arrays[1:]
     wide = max(len(f"{array.name}: {array.shape}") for array in returned)
