@@ -27,7 +27,8 @@ TOLERANCE = 1e-5
 class Equality:
     """One comparison: `name` of what is claimed, both sides as Python, their shapes and their difference.
 
-    difference: the largest absolute one, NaN where the shapes differ.
+    difference: the largest absolute one, NaN where the shapes differ. zero: both sides are nothing but zeros,
+    as those of ReLU units may be, and then it proves little that they are equal.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Equality:
     right: str
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     difference: float
+    zero: bool
 
     @property
     def holds(self) -> bool:
@@ -63,7 +65,8 @@ def _compared(name: str, left: tuple[str, Tensor], right: tuple[str, Tensor]) ->
     a, b = left[1], right[1]
     same = a.shape == b.shape
     difference = float((a - b).abs().max()) if same else math.nan
-    return Equality(name, left[0], right[0], (tuple(a.shape), tuple(b.shape)), difference)
+    zero = not a.any() and not b.any()
+    return Equality(name, left[0], right[0], (tuple(a.shape), tuple(b.shape)), difference, zero)
 
 
 def _step(form: Form, output: Tensor, t: int, direction: int | None = None) -> tuple[str, Tensor]:

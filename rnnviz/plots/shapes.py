@@ -12,8 +12,7 @@ from .theme import ACCENT, CLEAR, INK, faint, themed
 
 TEXT: Mapping[str, str] = {
     "rows": "row",
-    "columns": "{n} columns",
-    "column": "1 column",
+    "from_to": "{first} to {last}",
     "unit": "unit {unit}",
     "band": "{name}, gate {gate}: rows {first} to {last}",
     "row": "{name}: row {row} belongs to unit {unit}, gate {gate}",
@@ -36,11 +35,11 @@ class Block:
 
 
 def blocks_figure(
-    blocks: Sequence[Block], gates: Sequence[str], hidden: int, unit: int, text: Mapping[str, str] = TEXT
+    blocks: Sequence[Block], gates: Mapping[str, str], hidden: int, unit: int, text: Mapping[str, str] = TEXT
 ) -> go.Figure:
     """Each parameter as a panel, rows from the top; a band for each gate, and the rows of one unit marked.
 
-    blocks: all of len(gates) * hidden rows. unit: counted from 0.
+    blocks: all of len(gates) * hidden rows. gates: what each is called. unit: counted from 0.
     """
     rows = len(gates) * hidden
     most = max(block.columns for block in blocks)
@@ -55,31 +54,26 @@ def blocks_figure(
             figure.add_trace(_unit(block, gate, k * hidden + unit, unit, text), row=1, col=column)
         if hidden <= MOST_LINES:
             figure.add_trace(_lines(block, rows), row=1, col=column)
-        words = text["column" if block.columns == 1 else "columns"].format(n=block.columns)
-        figure.update_xaxes(
-            title_text=words,
-            range=[0, block.columns],
-            showticklabels=False,
-            showgrid=False,
-            row=1,
-            col=column,
-        )
-    for k, gate in enumerate(gates):  # the names stand in the widest panel
-        widest = 1 + max(range(len(blocks)), key=lambda n: blocks[n].columns)
-        figure.add_annotation(
-            text=f"<b>{gate}</b>", x=blocks[widest - 1].columns / 2, y=(k + 0.5) * hidden, showarrow=False,
-            font={"size": 16}, row=1, col=widest,
+        figure.update_xaxes(  # the number alone: on a phone there is no room for a word
+            title_text=str(block.columns), range=[0, block.columns], showticklabels=False, showgrid=False,
+            row=1, col=column,
         )  # fmt: skip
-    edges = [value for k in range(len(gates)) for value in (k * hidden, (k + 1) * hidden - 1)]
-    edges = sorted(set(edges))
+    middles = [(k + 0.5) * hidden for k in range(len(gates))]
+    widest = max(range(len(blocks)), key=lambda n: blocks[n].columns)
+    for name, middle in zip(gates.values(), middles, strict=True):  # the names stand in the widest panel
+        figure.add_annotation(
+            text=f"<b>{name}</b>", x=blocks[widest].columns / 2, y=middle, showarrow=False, row=1,
+            col=widest + 1,
+        )  # fmt: skip
+    spans = [text["from_to"].format(first=k * hidden, last=(k + 1) * hidden - 1) for k in range(len(gates))]
     figure.update_yaxes(
-        range=[rows, 0], tickvals=[edge + 0.5 for edge in edges], ticktext=[str(edge) for edge in edges],
+        range=[rows, 0], tickvals=middles, ticktext=spans if hidden > 1 else [str(k) for k in range(rows)],
         showgrid=False,
     )  # fmt: skip
     figure.update_yaxes(title_text=text["rows"], row=1, col=1)
     for title in figure.layout.annotations[: len(blocks)]:
         title.update(font={"size": 12}, textangle=-30, xanchor="left", yanchor="bottom")
-    return themed(figure, 440, showlegend=False, margin={"t": 90, "r": 60, "b": 50, "l": 60})
+    return themed(figure, 440, showlegend=False, margin={"t": 90, "r": 60, "b": 50, "l": 90})
 
 
 def _band(block: Block, gate: str, k: int, hidden: int, text: Mapping[str, str]) -> go.Scatter:

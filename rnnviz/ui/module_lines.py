@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from ..analysis.shapes import Array, Form, Rows, gate_rows
 from ..cells import CELLS
 from ..experiment import Experiment
-from ..layout import layout_of, parts
+from ..layout import parts
 from ..tasks import TASKS
 from .text import _
 
@@ -55,10 +54,10 @@ def _module(cell: str, inputs: int, hidden: int, told: dict[str, object]) -> str
 
 
 def row_words(cell: str, hidden: int) -> str:
-    """Which rows are which gate's, in one clause: "rows 0 to 7 i, 8 to 15 f, …"."""
+    """Which rows are which gate's, in one clause: "rows 0 to 7 for i, 8 to 15 for f, …"."""
     one: list[Rows] = list(gate_rows(cell, hidden))
     return _("rows {rows}").format(
-        rows=", ".join(_("{first} to {last} {gate}").format(**each._asdict()) for each in one)
+        rows=", ".join(_("{first} to {last} for {gate}").format(**each._asdict()) for each in one)
     )
 
 
@@ -104,14 +103,7 @@ def _forward(e: Experiment, every: bool, answered: int, outputs: int) -> list[st
     if every:
         some = "output" if answered == T or e.architecture == "encoder_decoder" else f"output[-{answered}:]"
         return [*lines, f"        return self.out({some})  # ({answered}, B, {outputs})"]
-    if e.architecture == "encoder_decoder":
-        return [*lines, f"        return self.out(output[-1])  # (B, {outputs})"]
     if e.directions == 2:  # not output[-1]: the direction backward has read only one step there
         last = "torch.cat([h_n[-2], h_n[-1]], -1)"
         return [*lines, f"        return self.out({last})  # (B, {outputs})"]
     return [*lines, f"        return self.out(h_n[-1])  # (B, {outputs})"]
-
-
-def parameter_count(experiment: Experiment) -> int:
-    """How many numbers the file holds."""
-    return sum(math.prod(shape) for shape in layout_of(experiment).shapes.values())

@@ -13,7 +13,6 @@ from ..analysis import equalities as equal
 from ..analysis import shapes
 from ..analysis.costs import Measured
 from ..analysis.shapes import PROJECTS, Form
-from ..cells import CELLS
 from ..numbers import of
 from ..plots.shapes import TEXT, Block, blocks_figure
 from ..plots.theme import CONFIG
@@ -74,12 +73,13 @@ def parameters_section() -> None:
     blocks = [Block(w.name, w.shape[0], w.shape[1] if len(w.shape) > 1 else 1) for w in own]
     alt = say.answer(one, unit).replace("**", "")
     st.plotly_chart(
-        blocks_figure(blocks, CELLS[one.cell].gates, one.hidden, unit, words(TEXT)), key="shapes_blocks",
+        blocks_figure(blocks, say.gate_names(one.cell), one.hidden, unit, words(TEXT)), key="shapes_blocks",
         config=CONFIG, alt=alt,
     )  # fmt: skip
     st.caption(
         _(
-            "Rows are counted from 0, from the top. Each band is a gate; the rows of unit {unit} are marked."
+            "Rows are counted from 0, from the top. Each band is a gate; the rows of unit {unit} are marked. "
+            "Under each parameter stands its number of columns."
         ).format(unit=unit)
     )
     table(
@@ -95,6 +95,7 @@ def parameters_section() -> None:
     st.caption(say.total_words(one, found))
     biased = next((e for e in _equalities(one) if e.name == "one_bias"), None)
     st.markdown(say.bias_words(one, biased))
+    lines()
 
 
 def _place(one: Form) -> tuple[int, int, int]:
@@ -117,7 +118,8 @@ def _place(one: Form) -> tuple[int, int, int]:
 def outputs_section() -> None:
     """The shapes of what goes in and comes out, with the names of their dimensions."""
     one = form()
-    st.markdown(_("What a call takes and returns, and what each dimension counts:"))
+    lines()
+    st.markdown(_("What the call takes and returns, and what each dimension counts:"))
     table(
         [
             {

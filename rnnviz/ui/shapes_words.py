@@ -20,6 +20,11 @@ GATES = {
 SLOWER = 1.05  # times as long: less is noise
 
 
+def gate_names(cell: str) -> dict[str, str]:
+    """The gates of a cell, and what each is called."""
+    return {gate: _(GATES[gate]) for gate in CELLS[cell].gates}
+
+
 def shape_words(shape: Sequence[int]) -> str:
     """(32, 3) as code."""
     return f"`{tuple(shape)}`"
@@ -101,7 +106,7 @@ def bias_words(form: Form, one: Equality | None) -> str:
         return _("bias=False leaves both biases out: {kept} alone remain.").format(
             kept=_("weight_ih and weight_hh") + (_(", and weight_hr") if form.projected else "")
         )
-    said = _("**Two biases for each row**, b_ih and b_hh, because NVIDIA's cuDNN library has two. ")
+    said = _("**Two biases for each row**, b_ih and b_hh, for the sake of cuDNN, whose networks have two. ")
     moved = _(
         "Put into b_ih what stands in b_hh, and the output of this module changes by at most {by}: "
     ).format(by=of(one.difference))
@@ -233,7 +238,9 @@ def claim(form: Form, one: Equality) -> str:
 
 
 def verdict(one: Equality) -> str:
-    return _("**holds**") if one.holds else _("**does not hold**")
+    if not one.holds:
+        return _("**does not hold**")
+    return _("**holds**: both are 0") if one.zero else _("**holds**")
 
 
 def difference_words(one: Equality) -> str:
@@ -247,7 +254,7 @@ def checked_words(form: Form, found: Iterable[Equality]) -> str:
     """How it was checked."""
     found = list(found)
     said = _(
-        "Each line was computed just now on a real module with random weights and a random input. Arrays "
+        "Each line is computed on a real module with random weights and a random input. Arrays "
         "count as equal where no two numbers differ by more than {tolerance}. **{holding} of {all} hold.**"
     ).format(tolerance=f"{TOLERANCE:g}", holding=sum(one.holds for one in found), all=len(found))
     batch = form.with_batch
@@ -302,11 +309,19 @@ def found_words(costs: Sequence[Cost], measured: Measured) -> list[str]:
         _("torch.nn"): {t.cell: t.module[1] for t in measured.timings if t.module is not None},
         _("rnnviz"): {t.cell: t.own[1] for t in measured.timings if t.own is not None},
     }  # fmt: skip
-    return [_found(name, times, products) for name, times in columns.items() if times]
+    whole = [measured.onednn, False]
+    return [
+        _found(name, times, products, one)
+        for (name, times), one in zip(columns.items(), whole, strict=True)
+        if times
+    ]
 
 
-def _found(name: str, times: dict[str, float], products: dict[str, int]) -> str:
-    """Forward and backward, of the pair that turns the order round the most."""
+def _found(name: str, times: dict[str, float], products: dict[str, int], whole: bool) -> str:
+    """Forward and backward, of the pair that turns the order round the most.
+
+    whole: whether an LSTM is computed as a whole and the others are not.
+    """
     pairs = [
         (times[few] / times[many], few, many)
         for few in times
@@ -318,7 +333,7 @@ def _found(name: str, times: dict[str, float], products: dict[str, int]) -> str:
         return _("**{name}:** here fewer gates were faster, forward and backward, in every pair.").format(
             name=name
         )
-    return _(
+    said = _(
         "**{name}:** fewer gates is not always faster. {few} makes {less} fewer multiply-adds than {many}, "
         "and took {ratio} times as long, forward and backward ({a} ms against {b} ms)."
     ).format(
@@ -326,6 +341,12 @@ def _found(name: str, times: dict[str, float], products: dict[str, int]) -> str:
         less=percent(1 - products[few] / products[many]), ratio=of(ratio), a=of(times[few]),
         b=of(times[many]),
     )  # fmt: skip
+    if whole and many == "lstm":
+        said += " " + _(
+            "On this machine PyTorch hands an nn.LSTM to the library oneDNN as a whole; the others it "
+            "computes step by step."
+        )
+    return said
 
 
 def too_large_words(products: int, most: int) -> str:

@@ -57,7 +57,9 @@ def _of_run(one: Shown, parameters: bytes) -> None:
             ).format(cell=_(cell.label), rows=row_words(e.cell, e.hidden))
         )
         if cell.peepholes:
-            seen = ", ".join(f"{k} {gate}" for k, gate in enumerate(cell.peepholes))
+            seen = ", ".join(
+                _("{k} for {gate}").format(k=k, gate=gate) for k, gate in enumerate(cell.peepholes)
+            )
             st.markdown(
                 _("weight_peephole has a row for each gate that sees the memory: {rows}.").format(rows=seen)
             )
