@@ -26,8 +26,9 @@ from rnnviz.experiment import Experiment
 from rnnviz.layout import layout_of
 from rnnviz.stack import Stack
 from rnnviz.tasks import TASKS
+from rnnviz.ui import shapes_settings
 from rnnviz.ui.module_lines import call_lines
-from rnnviz.ui.shapes_words import verdict
+from rnnviz.ui.shapes_words import GATES, verdict
 
 
 def forms() -> Iterator[Form]:
@@ -52,6 +53,10 @@ def executed(lines: str) -> dict[str, Any]:
 
 def test_the_grid_is_whole() -> None:
     assert MODULES == ("tanh", "relu", "lstm", "gru")
+    assert set(shapes_settings.MODULES) == set(MODULES), "the page offers all of them"
+    assert {gate for name in MODULES for gate in CELLS[name].gates} <= set(GATES), (
+        "and calls their gates by name"
+    )
     assert len(FORMS) == 5 * 2**5
 
 
@@ -250,7 +255,7 @@ def script(form: Form) -> dict[str, Any]:
             one = build(form)
             for name, value in one.named_parameters():
                 if "bias_ih" in name:
-                    value += getattr(one, name.replace("_ih_", "_hh_"))
+                    value.add_(getattr(one, name.replace("_ih_", "_hh_")))
                     getattr(one, name.replace("_ih_", "_hh_")).zero_()
             names["output_with_one_bias"] = run(one, x)["output"]
     if form.projected:

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from safetensors.numpy import load
 from streamlit.testing.v1 import AppTest
 
+from rnnviz.analysis import costs as costs_module
 from rnnviz.analysis.costs import Cost, Measured, Timing, costs
 from rnnviz.analysis.equalities import equalities
 from rnnviz.analysis.shapes import Form, weights
 from rnnviz.experiment import Experiment
 from rnnviz.runs.store import Store
 from rnnviz.runs.worker import advance_slice
-from rnnviz.ui import shapes_sections, weights_section
 from rnnviz.ui.setting_kinds import Choice, Number
 from rnnviz.ui.shapes_settings import SECTIONS, SETTINGS
 from rnnviz.ui.shapes_words import CLAIMS, found_words
@@ -166,7 +167,7 @@ def test_costs_are_counted_and_on_request_timed(monkeypatch: pytest.MonkeyPatch)
         )
         return Measured(timings, 7, 1, "torch", True)
 
-    monkeypatch.setattr(shapes_sections.cost, "measure", measured)
+    monkeypatch.setattr(costs_module, "measure", measured)
     app = page(show="cost", P="5")
     found = {row[0]: row[1:] for row in rows(app)}
     assert found["LSTM"] == ["416", "352", "24", f"{(352 + 24) * 24:,}"]
@@ -287,7 +288,7 @@ def test_a_runs_weights_are_offered_at_a_checkpoint(store: Store, monkeypatch: p
     def button(label: str, data: Any, file: str, *_: Any, **__: Any) -> None:
         offered[file] = data
 
-    monkeypatch.setattr(weights_section.st, "download_button", button)
+    monkeypatch.setattr(st, "download_button", button)
     app = page(show="file", run=run)
     (file,) = offered
     assert file == "rnnviz-lstm-adding-6.safetensors"

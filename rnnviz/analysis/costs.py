@@ -178,7 +178,8 @@ def measure(form: Form) -> Measured:
             for who in ("module", "own")
         ]
         found.append(Timing(name, *pairs))
-    return Measured(tuple(found), ROUNDS, threads, kernel, torch.backends.mkldnn.is_available())
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return Measured(tuple(found), ROUNDS, threads, kernel, onednn)
 
 
 def _module(form: Form) -> tuple[Callable[[], object], Callable[[], object]]:
