@@ -311,6 +311,9 @@ def test_multiply_adds_by_hand() -> None:
     assert found["lstm_peephole", 0].products == 352
     assert found["gru", 0].products == found["gru_chung", 0].products == 264
     assert found["tanh", 0].products == found["linear", 0].products == 88
+    (deep,) = (c for c in costs(Form("gru", 3, 8, 2, 2)) if c.cell == "gru")
+    assert deep.products == 2 * 3 * 8 * (3 + 8) + 2 * 3 * 8 * (16 + 8)
+    assert deep.pointwise == 2 * 2 * 3 * 8
     assert [multiplications(cell) for cell in CELLS.values()] == [0, 0, 0, 0, 3, 6, 3, 3, 3]
 
 

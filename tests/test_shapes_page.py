@@ -239,9 +239,12 @@ def test_a_wrong_value_is_named_and_left_out(name: str) -> None:
     assert address(app) == {}
 
 
-def test_a_setting_that_the_page_does_not_have_is_named_once() -> None:
-    (warning,) = page(hidden="64").warning
-    assert warning.value.count("hidden\\: got '64'; this page has no such setting; it was ignored.") == 1
+@pytest.mark.parametrize("value", ["64", "wrong"])
+def test_a_setting_that_the_page_does_not_have_is_named_once(value: str) -> None:
+    (warning,) = page(hidden=value).warning
+    assert (
+        warning.value.count(f"hidden\\: got '{value}'; this page has no such setting; it was ignored.") == 1
+    )
     assert warning.value.count("\n") == 0
 
 

@@ -37,13 +37,14 @@ def checkpoint(experiment: Experiment) -> tuple[Network, bytes]:
         SMALL.changed(cell="gru", layers=2, direction="both", forget_bias=None),
         Experiment(task="echo", cell="gru", hidden=4, batch=3),
         Experiment(task="copying", length=5, cell="lstm", hidden=4, batch=3, direction="both"),
+        Experiment(task="reversal", length=4, cell="gru", hidden=4, batch=3),
         Experiment(task="reversal", length=4, cell="lstm", hidden=4, batch=3, architecture="encoder_decoder"),
         Experiment(
             task="repetition", length=4, cell="relu", hidden=4, layers=2, batch=3,
             architecture="encoder_decoder",
         ),
     ],
-    ids=lambda e: f"{e.task}-{e.cell}-{e.layers}-{e.direction}",
+    ids=lambda e: f"{e.task}-{e.cell}-{e.layers}-{e.direction}-{e.architecture}",
 )  # fmt: skip
 def test_the_lines_load_the_network(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
