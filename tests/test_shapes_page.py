@@ -11,7 +11,7 @@ from safetensors.numpy import load
 from streamlit.testing.v1 import AppTest
 
 from rnnviz.analysis import costs as costs_module
-from rnnviz.analysis.costs import Cost, Measured, Timing, costs
+from rnnviz.analysis.costs import Cost, Measured, Times, Timing, costs
 from rnnviz.analysis.equalities import equalities
 from rnnviz.analysis.shapes import Form, weights
 from rnnviz.experiment import Experiment
@@ -160,7 +160,11 @@ def test_costs_are_counted_and_on_request_timed(monkeypatch: pytest.MonkeyPatch)
         asked.append(form)
         timings = tuple(
             Timing(
-                c.cell, (1.0, 2.0 if c.cell == "lstm" else 5.0) if c.cell in ("lstm", "gru") else None, None
+                c.cell,
+                Times((1.0, 1.0), (2.0, 2.0) if c.cell == "lstm" else (5.0, 5.0))
+                if c.cell in ("lstm", "gru")
+                else None,
+                None,
             )
             for c in costs(form)
             if not c.projected
@@ -196,12 +200,20 @@ def test_what_would_take_too_long_is_not_timed() -> None:
 
 def test_findings_follow_the_numbers() -> None:
     counted = [Cost("tanh", 0, 0, 100, 0), Cost("gru", 0, 0, 300, 0), Cost("lstm", 0, 0, 400, 0)]
-    own = [Timing(name, None, (1.0, ms)) for name, ms in (("tanh", 1.0), ("gru", 3.0), ("lstm", 3.1))]
-    (told,) = found_words(counted, Measured(tuple(own), 7, 1, "compiled", True))
-    assert told == "**rnnviz:** here fewer gates were faster, forward and backward, in every pair."
-    own[0] = Timing("tanh", None, (1.0, 9.0))
-    (told,) = found_words(counted, Measured(tuple(own), 7, 1, "compiled", True))
-    assert "Plain RNN (tanh) makes 67\u00a0% fewer multiply-adds than GRU, and took 3 times as long" in told
+
+    def told(**rounds: tuple[float, ...]) -> str:
+        own = tuple(Timing(name, None, Times((1.0,) * 3, times)) for name, times in rounds.items())
+        (found,) = found_words(counted, Measured(own, 3, 1, "compiled", True))
+        return found
+
+    faster = "**rnnviz:** here no cell that makes fewer multiply-adds than another took clearly longer"
+    assert told(tanh=(1, 1, 1), gru=(3, 3, 3), lstm=(4, 4, 4)).startswith(faster)
+    assert told(tanh=(1, 1, 1), gru=(4.1, 4.1, 4.1), lstm=(4, 4, 4)).startswith(faster), "too little"
+    assert told(tanh=(1, 1, 1), gru=(9, 9, 3), lstm=(4, 4, 4)).startswith(faster), "not in every round"
+    found = told(tanh=(9, 9, 50), gru=(3, 3, 30), lstm=(3.1, 3.1, 31))
+    assert "Plain RNN (tanh) makes 67\u00a0% fewer multiply-adds than GRU, and took 3 times as long" in found
+    assert "(9 ms against 3 ms)" in found
+    assert "oneDNN" not in found
 
 
 # Links --------------------------------------------------------------------------------------------------

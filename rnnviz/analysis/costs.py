@@ -8,7 +8,6 @@ another's, unit by unit, are counted apart. Additions, biases and the nonlineari
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,9 +25,12 @@ from ..stack import Stack
 from ..step import repeatable
 from .shapes import MODULES, PROJECTS, Form, build, example, weights
 
-ROUNDS = 7  # each contestant is timed so often; the median of the rounds counts
+ROUNDS = 7  # each contestant is timed so often
 LEAST = 3e-3  # seconds of a round: as many calls as fill them
 MOST_PRODUCTS = 100_000_000  # of an LSTM over the whole batch, forward: more would take too long to be timed
+
+
+_Task = tuple[str, str, int]  # cell, whose, 0 forward or 1 with backward
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,20 @@ def multiplications(cell: Cell) -> int:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Milliseconds over a whole batch, of each round: forward alone, and with backward."""
+
+    forward: tuple[float, ...]
+    both: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Timing:
-    """Milliseconds over a whole batch: forward alone, and with backward. None: there is no such thing."""
+    """The times of a cell. None: there is no such thing."""
 
     cell: str
-    module: tuple[float, float] | None  # torch.nn's
-    own: tuple[float, float] | None  # this program's compiled code
+    module: Times | None  # torch.nn's
+    own: Times | None  # this program's compiled code
 
 
 @dataclass(frozen=True)
@@ -163,18 +173,18 @@ def measure(form: Form) -> Measured:
     form = replace(form.with_batch, projected=0)
     kernel = default_kernel()
     with _lock, repeatable():
-        tasks: dict[tuple[str, str, int], Callable[[], object]] = {}
+        tasks: dict[_Task, Callable[[], object]] = {}
         for name in CELLS:
             if name in MODULES:
                 tasks |= {(name, "module", k): one for k, one in enumerate(_module(replace(form, cell=name)))}
             if kernel == "compiled":
                 tasks |= {(name, "own", k): one for k, one in enumerate(_own(form, name))}
-        times = _medians(tasks)
+        times = _rounds(tasks)
         threads = torch.get_num_threads()
     found = []
     for name in CELLS:
         pairs = [
-            (times[name, who, 0], times[name, who, 1]) if (name, who, 0) in times else None
+            Times(times[name, who, 0], times[name, who, 1]) if (name, who, 0) in times else None
             for who in ("module", "own")
         ]
         found.append(Timing(name, *pairs))
@@ -217,9 +227,10 @@ def _own(form: Form, cell: str) -> tuple[Callable[[], object], Callable[[], obje
     return forward, both
 
 
-def _medians(tasks: Mapping[tuple[str, str, int], Callable[[], object]]) -> dict[tuple[str, str, int], float]:
-    """Milliseconds a call."""
-    counts, times = {}, {name: [] for name in tasks}  # type: dict[Any, int], dict[Any, list[float]]
+def _rounds(tasks: Mapping[_Task, Callable[[], object]]) -> dict[_Task, tuple[float, ...]]:
+    """Milliseconds a call, of each round."""
+    counts: dict[_Task, int] = {}
+    times: dict[_Task, list[float]] = {name: [] for name in tasks}
     for name, task in tasks.items():
         task()  # what is made once
         started = time.perf_counter()
@@ -231,4 +242,4 @@ def _medians(tasks: Mapping[tuple[str, str, int], Callable[[], object]]) -> dict
             for _again in range(counts[name]):
                 task()
             times[name].append((time.perf_counter() - started) / counts[name] * 1000)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: tuple(values) for name, values in times.items()}

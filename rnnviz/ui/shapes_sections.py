@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from statistics import median
 
 import pandas as pd
 import streamlit as st
@@ -218,6 +219,10 @@ def _cost_row(one: Form, each: cost.Cost, measured: Measured | None) -> dict[str
     (timing,) = (t for t in measured.timings if t.cell == each.cell)
     for who, pair in ((_("torch.nn"), timing.module), (_("rnnviz"), timing.own)):
         known = pair is not None and not each.projected
-        row[_("{who} forward").format(who=who)] = of(pair[0]) if pair is not None and known else _NONE
-        row[_("{who} and backward").format(who=who)] = of(pair[1]) if pair is not None and known else _NONE
+        row[_("{who} forward").format(who=who)] = (
+            of(median(pair.forward)) if pair is not None and known else _NONE
+        )
+        row[_("{who} and backward").format(who=who)] = (
+            of(median(pair.both)) if pair is not None and known else _NONE
+        )
     return row
