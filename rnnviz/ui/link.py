@@ -66,7 +66,7 @@ def read(store: Store, settings: Settings | None = None) -> bool:
     mine = {
         name: values
         for name, values in query.items()
-        if settings is None or (name in PARAMETERS and name not in settings.kinds)
+        if settings is None or (name in settings.others and name not in settings.kinds)
     }
     view, problems = from_query(store, mine)
     st.session_state[_VIEW] = view
@@ -267,10 +267,15 @@ def runs(store: Store) -> list[Run]:
 
 
 def write(settings: Settings | None = None) -> None:
-    """Bring the address up to date: with the settings of a page other than Train, that has no panes."""
+    """Bring the address up to date: with the settings of a page other than Train, that has no panes.
+
+    A page without the setting "network" shows runs and nothing that the knobs say.
+    """
     query = to_query(view())
     if settings is not None:
-        of_runs = bool(view().runs) and settings["network"] == "runs"  # which say all that the knobs would
+        of_runs = "network" not in settings.kinds or (  # which say all that the knobs would
+            bool(view().runs) and settings["network"] == "runs"
+        )
         query = {name: query[name] for name in query if name in (("run",) if of_runs else NETWORKS)}
         if view().runs and not of_runs:  # beside a run, knobs that are all as usual have to be told apart
             query.setdefault("task", [view().twins[0].task])

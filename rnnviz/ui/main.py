@@ -58,6 +58,7 @@ pages = {
         _page("bptt", _("Backpropagation by hand")),
         _page("butterfly", _("Butterfly")),
         _page("cliff", _("The cliff")),
+        _page("shapes", _("Shapes")),
     ],
     _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
 }

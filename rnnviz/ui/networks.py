@@ -85,6 +85,14 @@ def sources(store: Store, settings: Settings) -> str:
     return kind
 
 
+def chosen_runs(store: Store) -> list[Run]:
+    """The list of runs to choose from, for a page that shows no fresh weights; those that are on show."""
+    known = _known(store)
+    if known:
+        _picker(known)
+    return link.runs(store)
+
+
 def forget_deleted(store: Store) -> bool:
     """Take runs that are no longer there off the page.
 
