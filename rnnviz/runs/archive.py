@@ -348,7 +348,8 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
     has_state = _typed(entry, "has_state", bool)
     full = _state(experiment, files.read(_state_name(index)), derived["step"]) if has_state else None
     origin = _origin(entry)
-    if origin is not None and (state != "stopped" or rows or has_state or steps != [0] or repeats is not None):
+    trained = state != "stopped" or rows or has_state or steps != [0] or repeats is not None
+    if origin is not None and trained:
         raise ArchiveError("its weights came from a file, and what was recorded says otherwise")
 
     size = sum(len(row.record) + len(row.screen) for row in rows) + sum(map(len, kept.values()))

@@ -18,7 +18,7 @@ from ..tasks import TASKS
 from .origin import Origin
 from .schema import CHECKPOINTS, RUNS
 from .store import Store, new_id, tidy
-from .weights_file import PARAMETER, HALF, REALS, Module, WeightsError, WeightsFile, check_type
+from .weights_file import HALF, PARAMETER, REALS, Module, WeightsError, WeightsFile, check_type
 
 MOST_BYTES = 60_000_000  # of all parameters: the run has to fit into a run file
 MESSAGE = "These weights came from a file; nothing was trained here."
@@ -123,9 +123,7 @@ def _bias_of(file: WeightsFile, output: str) -> str | None:
     if bias is None:
         return None
     if bias.shape != weight.shape[:1]:
-        raise WeightsError(
-            f"{bias.name}: got shape {bias.shape}; beside {output} it has {weight.shape[:1]}."
-        )
+        raise WeightsError(f"{bias.name}: got shape {bias.shape}; beside {output} it has {weight.shape[:1]}.")
     check_type(bias)
     return bias.name
 

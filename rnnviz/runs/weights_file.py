@@ -122,9 +122,7 @@ def read(blob: bytes) -> WeightsFile:
     if blob[8:9] != b"{":
         raise WeightsError("This is no safetensors file: it does not begin with a header.")
     if length > MAX_HEADER:
-        raise WeightsError(
-            f"The header of this file has {length:,} bytes; allowed: at most {MAX_HEADER:,}."
-        )
+        raise WeightsError(f"The header of this file has {length:,} bytes; allowed: at most {MAX_HEADER:,}.")
     if length > len(blob) - 8:
         raise WeightsError(
             f"This file is cut off: its header has {length:,} bytes, and {len(blob) - 8:,} are there."
@@ -167,11 +165,10 @@ def _tensor(name: str, entry: Any) -> Tensor:
         raise WeightsError(
             f"A tensor of this file has no proper name; allowed: 1 to {MAX_NAME} printable characters."
         )
-    shape, places, dtype = (
-        (entry.get("shape"), entry.get("data_offsets"), entry.get("dtype"))
-        if isinstance(entry, dict)
-        else (None, None, None)
-    )
+    said: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    shape: Any = said.get("shape")
+    places: Any = said.get("data_offsets")
+    dtype: Any = said.get("dtype")
     if not (
         isinstance(dtype, str)
         and _whole_numbers(shape) and len(shape) <= MAX_AXES
