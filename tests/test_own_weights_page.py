@@ -209,7 +209,7 @@ def test_the_gradients_page_shows_it(store: Store, options: dict[str, Any]) -> N
     run = own(store, tensors("GRU", **options))
     app = page("gradients", run=run)
     assert len(app.get("plotly_chart")) > 0
-    assert "best: Own weights, from nn.GRU rnn of a file" in words(app)
+    assert "best: weights from nn.GRU rnn of a file." in words(app)
     assert "The output layer is drawn by the seed and is not yours" in words(app)
     for section in ("products", "spectra", "ledger", "clipping", "memory"):
         again_with = page("gradients", run=run, show=section)
@@ -233,12 +233,12 @@ def test_the_surface_page_shows_it(store: Store) -> None:
         assert epoch is not None
         job_slice(store.url, job, epoch, 60.0)
     again(app)
-    assert "best: Own weights, from nn.LSTM rnn of a file" in words(app)
+    assert "best: weights from nn.LSTM rnn of a file." in words(app)
     assert not app.warning
 
 
 def test_runs_that_were_trained_are_not_spoken_of(store: Store) -> None:
-    assert "Own weights" not in words(page("gradients", run=trained(store)))
+    assert "of a file" not in words(page("gradients", run=trained(store)))
     assert own_weights.remark(store.run(trained(store))) == ""
 
 

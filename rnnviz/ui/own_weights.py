@@ -34,7 +34,7 @@ UPLOAD_MB = MAX_BYTES // 1_000_000
 SAVE = 'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
 DRAWN = (
     "The output layer is drawn by the seed and is not yours: states and gates are those of your network, "
-    "loss and gradients mean little until it is trained."
+    "loss and gradients mean little as long as it is not trained."
 )
 _UPLOAD, _ROUND, _MADE, _REFUSED = "own_file", "own_round", "own_made", "own_refused"
 NEWS = (_MADE, _REFUSED)  # what is said until the next action
@@ -227,5 +227,7 @@ def remark(run: Run) -> str:
     if origin is None:
         return ""
     name = plain(run.name or CELLS[run.experiment.cell].label)
-    words = _("{name}: {what}").format(name=name, what=plain(in_words(run)))
-    return words if origin.output is not None else f"{words} {_(DRAWN)}"
+    if origin.output is not None:
+        return f"{name}: {plain(in_words(run))}"
+    whence = _("weights from {module} of a file.").format(module=plain(origin.module))
+    return f"{name}: {whence} {_(DRAWN)}"
