@@ -52,7 +52,7 @@ def figures(drawn: Sequence[Run]) -> None:
     invitation = None if view.lesson is None else _("Predict first, then train, or play the recording.")
     heard = live(store, view.twins, now, panes, steering.fallback(), view.large, view.replay, invitation)
     steering.hear(store, heard, drawn, now)
-    if steered and any(run.step for run in now):
+    if steered and any(run.step or run.weights for run in now):
         closer_look(now, heard.pinned)
 
 

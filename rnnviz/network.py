@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain as flattened
@@ -18,14 +17,13 @@ from .bptt import Trace, Weights
 from .cells import CELLS
 from .chain import Chain, ChainPassage, ChainWeights
 from .experiment import Experiment
-from .initialization import INITIALIZATIONS
-from .layout import Layout, layout_of, parts
+from .first_weights import first_weights
+from .layout import layout_of, parts
 from .losses import LOSSES
 from .stack import Stack, Tape
 from .tasks import TASKS, Batch
 
 EVALUATE_ROWS = 256  # sequences run at once when only the outputs are wanted: few calls, little memory
-_STREAM = 0x1417  # keeps the weights' random numbers apart from those of the data
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Network:
         self._stack_of = (self.cell, task.input_size, experiment.hidden, *sizes, experiment.precision, kernel)
         self._make()
         if flat is None:
-            flat = torch.from_numpy(_initial(experiment, self.layout).astype(self.precision))
+            flat = torch.from_numpy(first_weights(experiment, self.layout).astype(self.precision))
         self._use(flat)
 
     def _make(self) -> None:
@@ -191,41 +189,3 @@ class Network:
         """The output layer: (..., D*H) to (..., O)."""
         weight, bias = self.parameters["out.weight"], self.parameters["out.bias"]
         return torch.nn.functional.linear(h, weight, bias)
-
-
-def _initial(experiment: Experiment, layout: Layout) -> np.ndarray:
-    """Every parameter drawn, flat and in float64. Matrix schemes act on each gate's block."""
-    cell, hidden = CELLS[experiment.cell], experiment.hidden
-    scheme = INITIALIZATIONS[experiment.initialization]
-    kinds = {
-        "weight_hh": ("recurrent", cell.gates), "weight_peephole": ("peephole", cell.peepholes),
-        "weight_ih": ("input", cell.gates), "bias_ih": ("bias", cell.gates), "bias_hh": ("bias", cell.gates),
-        "weight": ("output", ("",)), "bias": ("output_bias", ("",)),
-    }  # fmt: skip
-    drawn: dict[str, np.ndarray] = {}
-    for name, shape in layout.shapes.items():
-        kind, gates = kinds[name.partition(".")[2].partition("_l")[0]]
-        block = (hidden,) if kind == "peephole" else (shape[0] // len(gates), *shape[1:])
-        blocks = []
-        for gate in gates:
-            # A stream for each block, known by its name: networks that differ in one thing share every other
-            # number, the forget gates of two kinds of LSTM among them.
-            rng = np.random.default_rng([_STREAM, experiment.seed, zlib.crc32(f"{name}.{gate}".encode())])
-            blocks.append(scheme.block(rng, kind, block, hidden, experiment.gain))
-        drawn[name] = np.concatenate(blocks).reshape(shape)
-    for name in drawn:
-        kind = name.partition(".")[2].partition("_l")[0]
-        if kind not in ("bias_ih", "bias_hh"):
-            continue
-        biases: dict[str, np.ndarray | float] = {}
-        if scheme.memory_bias is not None:
-            # One stream for all gates of a layer, so that those that keep and write fit together.
-            rng = np.random.default_rng([_STREAM, experiment.seed, zlib.crc32(f"{name}.memory".encode())])
-            b = scheme.memory_bias(rng, hidden, experiment.steps_per_sequence())
-            biases |= {gate: sign * b for gate, sign in cell.memory_gates.items() if gate in cell.gates}
-        if experiment.forget_bias is not None and cell.forget_gate is not None:
-            biases[cell.forget_gate] = experiment.forget_bias
-        for gate, bias in biases.items():  # PyTorch adds two biases: one of them carries the number
-            start = cell.gates.index(gate) * hidden
-            drawn[name][start : start + hidden] = bias if kind == "bias_ih" else 0.0
-    return np.concatenate([drawn[name].ravel() for name in layout.shapes])

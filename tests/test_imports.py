@@ -349,6 +349,7 @@ LIGHT = (
     "rnnviz", "rnnviz.experiment", "rnnviz.cells", "rnnviz.tasks", "rnnviz.initialization", "rnnviz.clipping",
     "rnnviz.recording", "rnnviz.analysis.diagnosis", "rnnviz.plots.sample", "rnnviz.runs.store",
     "rnnviz.runs.chunk", "rnnviz.runs.jobs", "rnnviz.runs.maps", "rnnviz.runs.film", "rnnviz.runs.archive",
+    "rnnviz.runs.weights",
     "rnnviz.runs.supervisor", "rnnviz.analysis.lags", "rnnviz.analysis.cliff_descent", "rnnviz.__main__",
 )  # fmt: skip
 

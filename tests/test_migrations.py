@@ -114,8 +114,8 @@ def test_a_store_that_was_brought_up_holds_what_it_held(old):
             values |= {"state": "stopped", "command": "stop", "bytes": 0, "message": schema.RECORDED_LESS}
         expected = Run(**{**values, "experiment": Experiment.from_json(values["experiment"])})
         assert run == expected
-        assert (run.name, run.deleted, run.pace, run.due, run.pause_at, run.repeats) == (
-            None, None, None, 0.0, None, None,
+        assert (run.name, run.deleted, run.pace, run.due, run.pause_at, run.repeats, run.weights) == (
+            None, None, None, 0.0, None, None, None,
         )  # fmt: skip
         assert store.chunks(run.id) == []
         assert (store.state(run.id), store.checkpoints(run.id)) == (None, {})
@@ -184,7 +184,7 @@ def advanced(store: Store, run: str) -> None:
 
 def copied(store: Store, path: Path) -> str:
     """The runs and jobs of a store in a file of version 2, which lacks what came later; returns its URL."""
-    later = {"checkpoints": {"update"}, "jobs": {"priority"}}
+    later = {"checkpoints": {"update"}, "jobs": {"priority"}, "runs": {"weights"}}
     with sqlite3.connect(path) as file, store.read() as connection:
         file.executescript(VERSION_1 + VERSION_2)
         file.execute("INSERT INTO meta VALUES ('schema_version', '2')")
@@ -240,7 +240,7 @@ def test_the_statements_are_also_those_of_postgresql():
 
     for migration in schema.MIGRATIONS[1:]:
         migration(Connection())
-    assert len(seen) == 13
+    assert len(seen) == 14
     integer = "INTEGER DEFAULT 0 NOT NULL"
     known = ("BYTEA", "TEXT", "FLOAT", "FLOAT DEFAULT 0 NOT NULL", "INTEGER", integer, "VARCHAR(32)")
     for text in seen:

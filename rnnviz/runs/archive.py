@@ -30,6 +30,7 @@ from ..optimizers import OPTIMIZERS
 from ..recording import Chunk, Recorder
 from ..tasks import TASKS
 from . import chunk as chunks
+from .origin import Origin
 from .schema import CHECKPOINTS, CHUNKS, RUNS, STATES
 from .store import ENDED, TRANSITIONS, ChunkRow, Run, Store, new_id, tidy
 
@@ -100,7 +101,8 @@ def to_archive(store: Store, runs: Sequence[str], checkpoints: Checkpoints = "al
                 columns = _derived(row.experiment, map(chunks.decode, blobs))
             except ValueError as error:  # recorded by an older version
                 raise ArchiveError(str(error)) from None
-            kept = _checkpoints(store, run, columns["step"], checkpoints)
+            # Weights that no seed draws are all that there is of a run.
+            kept = _checkpoints(store, run, columns["step"], "all" if row.weights else checkpoints)
             entries.append({
                 "experiment": json.loads(row.experiment.to_json()),
                 "columns": {
@@ -109,6 +111,7 @@ def to_archive(store: Store, runs: Sequence[str], checkpoints: Checkpoints = "al
                 },
                 "repeats": _repeated(store, row, runs), "chunks": len(blobs), "checkpoints": list(kept),
                 "has_state": state is not None,
+                **({"weights": json.loads(row.weights)} if row.weights else {}),
             })  # fmt: skip
             for k, blob in enumerate(blobs):
                 put(_chunk_name(index, k), blob)
@@ -309,6 +312,8 @@ def _check_repeats(contents: Sequence[_Content]) -> None:
     for index, content in enumerate(contents):
         if content.repeats is not None and contents[content.repeats].repeats is not None:
             raise _broken(f"run {index + 1}: it repeats a run that is a repeat itself")
+        if content.repeats is not None and contents[content.repeats].columns["weights"] is not None:
+            raise _broken(f"run {index + 1}: it repeats a run whose weights no seed has drawn")
 
 
 def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
@@ -342,6 +347,10 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
         _check_arrays(parameters, layout_of(experiment).shapes, experiment.precision, "a checkpoint")
     has_state = _typed(entry, "has_state", bool)
     full = _state(experiment, files.read(_state_name(index)), derived["step"]) if has_state else None
+    origin = _origin(entry)
+    trained = state != "stopped" or rows or has_state or steps != [0] or repeats is not None
+    if origin is not None and trained:
+        raise ArchiveError("its weights came from a file, and what was recorded says otherwise")
 
     size = sum(len(row.record) + len(row.screen) for row in rows) + sum(map(len, kept.values()))
     columns = {
@@ -350,6 +359,7 @@ def _content(index: int, entry: Any, runs: int, files: _Files) -> _Content:
         "name": tidy(_optional(told, "name", str) or ""),
         "rate": _optional(told, "rate", float, lambda rate: 0 < rate < math.inf),
         "bytes": size + (len(full[1]) if full else 0),
+        "weights": None if origin is None else origin.to_json(),
     }  # fmt: skip
     return _Content(columns, rows, kept, full, repeats)
 
@@ -462,6 +472,16 @@ def _check_arrays(blob: bytes, shapes: Mapping[str, tuple[int, ...]], precision:
     found = {name: (array.shape, str(array.dtype)) for name, array in arrays.items()}
     if found != {name: (shape, precision) for name, shape in shapes.items()}:
         raise ArchiveError(f"{what} does not fit the experiment")
+
+
+def _origin(entry: Mapping[str, Any]) -> Origin | None:
+    """Where its first weights came from, if that was a file."""
+    if "weights" not in entry:
+        return None
+    try:
+        return Origin.from_json(json.dumps(entry["weights"]))
+    except ValueError:
+        raise ArchiveError("its weights are not of the right kind") from None
 
 
 def _message(told: Mapping[str, Any]) -> str | None:

@@ -44,6 +44,7 @@ RUNS = Table(
     Column("due", Float, nullable=False, server_default=sa.text("0")),  # no slice is handed out before
     Column("pause_at", Integer),  # the step at which it pauses by itself
     Column("repeats", String(32)),  # the run that it repeats with another seed
+    Column("weights", Text),  # JSON, see `Origin`: of first weights that its seed did not draw
     Index("runs_by_state", "state", "dispatched"),
     Index("runs_by_owner", "owner", "created"),
     Index("runs_by_repeated", "repeats"),
@@ -157,9 +158,16 @@ def _priorities_and_updates(connection: Connection) -> None:
     connection.execute(sa.text(f"ALTER TABLE checkpoints ADD COLUMN {name} {blob}"))
 
 
+def _own_weights(connection: Connection) -> None:
+    """Version 4: runs whose first weights came from a file."""
+    connection.execute(sa.text("ALTER TABLE runs ADD COLUMN weights TEXT"))
+
+
 #: MIGRATIONS[k] brings a store from version k to version k + 1. Version 0 is an empty database: the first
 #: entry makes today's tables, so that a new store needs none of the others.
-MIGRATIONS: list[Callable[[Connection], None]] = [_create, _stepping_and_lists, _priorities_and_updates]
+MIGRATIONS: list[Callable[[Connection], None]] = [
+    _create, _stepping_and_lists, _priorities_and_updates, _own_weights,
+]  # fmt: skip
 
 
 def migrate(connection: Connection, migrations: list[Callable[[Connection], None]] | None = None) -> int:

@@ -33,6 +33,7 @@ from sqlalchemy.exc import OperationalError
 
 from ..experiment import CHANGEABLE, MOST_CHANGES, Experiment, ExperimentError, Problem, complaint
 from . import schema
+from .origin import Origin
 from .schema import CHECKPOINTS, CHUNKS, CONTROLS, JOBS, PROCESSES, RUNS, STATES
 
 TRANSITIONS: dict[str, frozenset[str]] = {
@@ -102,6 +103,12 @@ class Run:
     due: float = 0.0
     pause_at: int | None = None
     repeats: str | None = None
+    weights: str | None = None
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where its first weights came from; None for weights that its seed has drawn."""
+        return None if self.weights is None else Origin.from_json(self.weights)
 
     @property
     def ended(self) -> bool:

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Second word of every seed, so that no two streams of random numbers are ever the same one. The list names
-# those that others draw as well. (Weights have a first word of their own, in network.py.)
+# those that others draw as well. (Weights have a first word of their own, in first_weights.py.)
 TRAINING_STREAM = 1
 EPOCH_STREAM = 2
 VALIDATION_STREAM = 3

@@ -113,7 +113,7 @@ def _where_words(where: Where) -> str:
 def _histograms(store: Store, runs: Sequence[Shown]) -> None:
     recorded = [(one, found) for one in runs if one.run and (found := _recorded(store, one.run))]
     if not recorded:
-        st.caption(_("Nothing is recorded yet."))
+        st.caption(_("Nothing is recorded of training."))
         return
     panels: dict[str, list[norm_figures.Norms]] = {_("what the rule measures"): []}
     panels |= {_(_GROUPS[group]): [] for group in GROUPS}

@@ -101,7 +101,7 @@ def _over_training(
 ) -> None:
     heats = [heat for one in networks if one.run and (heat := _heat(store, one, state, layer, direction))]
     if not heats:
-        st.caption(_("Nothing is recorded yet."))
+        st.caption(_("Nothing is recorded of training."))
         return
     figure = flow_figures.over_training(heats, label, words(flow_figures.TEXT))
     st.plotly_chart(figure, key="heat", config=CONFIG, alt=_("The same norm over training, as a heat map"))

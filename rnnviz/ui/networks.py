@@ -12,7 +12,7 @@ from ..analysis.moment import Moment, moment
 from ..experiment import Experiment
 from ..runs.store import Run, Store
 from ..twins import MOST
-from . import link, steering
+from . import link, own_weights, steering
 from .knobs import fill, knobs
 from .setting_kinds import Choice, Kind, Number
 from .settings import Settings
@@ -129,6 +129,9 @@ def _picker(known: dict[str, Run]) -> None:
     )  # fmt: skip
     if not picked:
         st.caption(_("Choose at least one; those before stay on show until then."))
+    for run in shown:
+        if known[run].weights:
+            st.caption(own_weights.remark(known[run]))
     if picked and picked != shown:
         link.change(runs=tuple(picked))
         st.rerun()

@@ -20,7 +20,7 @@ from ..experiment import KNOBS, Experiment
 from ..runs.store import MAX_AGE, NAME_LENGTH, UNDO_SECONDS, Run, Store, StoreFullError
 from ..tasks import TASKS
 from ..twins import MOST, said
-from . import link, steering
+from . import link, own_weights, steering
 from .fragments import drawn_again
 from .overviews import overview_of
 from .sharing import FILE_NEWS, downloads, open_file, opened
@@ -28,6 +28,7 @@ from .summary import title
 from .text import _, percent, plain
 
 TRAIN = Path(__file__).parents[2] / "pages" / "train.py"
+GRADIENTS = TRAIN.with_name("gradients.py")
 AT_ONCE = 20  # runs drawn before somebody asks for more
 REFRESH_SECONDS = 2.0  # while something is under way
 #: Size of a small curve in CSS pixels, and the room that its line leaves at the edges.
@@ -120,7 +121,9 @@ def _list(store: Store, followed: bool) -> None:
     everything = store.runs(owner=steering.owner())
     if not everything and not st.session_state.get(_GONE):
         _empty()
-        open_file(store)
+        with st.container(horizontal=True):
+            open_file(store)
+            own_weights.own_weights(store)
         _told(store)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -129,6 +132,7 @@ def _list(store: Store, followed: bool) -> None:
             label_visibility="collapsed", width=360,
         )  # fmt: skip
         open_file(store)
+        own_weights.own_weights(store)
     words = str(searched).strip()
     found = [entry for entry in entries(everything) if matches(entry.run, words)]
     shown = found[: st.session_state.get(_SHOWN, AT_ONCE)]
@@ -195,6 +199,7 @@ def _bar(store: Store, runs: Sequence[Run]) -> None:
 def _told(store: Store) -> None:
     """What the last action did, and the way back, until the next one."""
     opened()
+    own_weights.taken_in(store)
     note = st.session_state.get(_NOTE)
     if note:
         st.warning(plain(note))
@@ -208,7 +213,7 @@ def _told(store: Store) -> None:
 
 def _act() -> None:
     """Whatever is done next, what was said about the last action goes."""
-    for name in (_NOTE, _GONE, _NAMING, *FILE_NEWS):
+    for name in (_NOTE, _GONE, _NAMING, *FILE_NEWS, *own_weights.NEWS):
         st.session_state.pop(name, None)
 
 
@@ -286,7 +291,9 @@ def _row(store: Store, entry: Entry) -> None:
             if st.session_state.get(_NAMING) == run.id:
                 _naming(store, run)
             else:
-                st.page_link(TRAIN, label=plain(heading), query_params={"run": run.id})
+                # Train has nothing to show of weights that came from a file.
+                page = GRADIENTS if run.weights else TRAIN
+                st.page_link(page, label=plain(heading), query_params={"run": run.id})
             st.html(f'<div class="rnnviz-run">{escape(in_words(run))}<small>{_facts(entry)}</small></div>')
 
 
@@ -302,6 +309,8 @@ def _naming(store: Store, run: Run) -> None:
 
 def in_words(run: Run) -> str:
     """State, and how well it does: "Finished after 300 steps; solved at step 90. Validation loss 0.012"."""
+    if run.weights:
+        return own_weights.in_words(run)
     told = _(STATES[run.state]).format(step=run.step, steps=run.steps)
     if run.solved_at is not None:
         told += "; " + _("solved at step {step:,}").format(step=run.solved_at)
@@ -360,8 +369,9 @@ def small_curve(store: Store, entry: Entry) -> str:
     baseline = TASKS[run.experiment.task].baseline(run.experiment.length)
     picture = curve_svg(curves, run.steps, baseline, CELLS[run.experiment.cell].color)
     data = base64.b64encode(picture.encode()).decode()
+    spoken = _("Nothing was trained") if run.weights else _spoken(curves[-1])
     return (
-        f'<img width="{WIDTH}" height="{HEIGHT}" alt="{escape(_spoken(curves[-1]))}" '
+        f'<img width="{WIDTH}" height="{HEIGHT}" alt="{escape(spoken)}" '
         f'src="data:image/svg+xml;base64,{data}">'
     )
 

@@ -143,12 +143,14 @@ def downloads(
     name = file_name(made)
     several = len(made) > 1
     recorded = [run for run in runs if run.step > 0 or run.ended]
+    foreign = [run for run in runs if run.weights]
+    trained = len(recorded) > len(foreign)
     with st.popover(_("Download"), disabled=not made, key="download"):
         if recorded:
             _button(
                 _("Every step as a table (CSV)"), lambda: table(store, ids),
                 f"{name}.csv", "text/csv", "download_csv",
-                disabled=_recorded_bytes(store, runs) > LARGEST_TABLE,
+                disabled=not trained or _recorded_bytes(store, runs) > LARGEST_TABLE,
             )  # fmt: skip
             _button(
                 _("The runs as a file") if several else _("The run as a file"), lambda: run_file(store, ids),
@@ -159,14 +161,17 @@ def downloads(
             )  # fmt: skip
             _button(
                 _("Replay in a browser (HTML)"), lambda: replay(store, ids, panes),
-                f"{name}.html", "text/html", "download_html", disabled=len(ids) > MOST,
+                f"{name}.html", "text/html", "download_html", disabled=len(ids) > MOST or not trained,
                 help=_("One page with the figures, which needs no server and no network."),
             )  # fmt: skip
         _button(
             _("The experiments (JSON)") if several else _("The experiment (JSON)"),
             lambda: experiments_json(made),
-            f"{name}.json", "application/json", "download_json",
+            f"{name}.json", "application/json", "download_json", disabled=bool(foreign),
         )  # fmt: skip
+        if foreign:
+            st.caption(_(steering.NOT_DRAWN))
+            return
         script = python_lines(made)
         _button(_("Python that repeats it"), lambda: script, f"{name}.py", "text/x-python", "download_py")
         with st.expander(_("Show the Python lines")):

@@ -30,6 +30,8 @@ SPEEDS = {
     "2": "2 steps/s", "1": "1 step/s",
 }  # fmt: skip
 SLOW = "2"
+#: Why a run whose first weights came from a file is not begun again.
+NOT_DRAWN = "These weights came from a file: no seed draws them again, so nothing can begin from them anew."
 _OWNER, _FALLBACK, _NOTE, _STARTED = "owner", "fallback", "steering_note", "started"
 _SPEED, _SPEED_ROUND = "speed", "speed_round"  # what its widget begins with, and how often that was said
 
@@ -104,7 +106,11 @@ def controls(store: Store, runs: Sequence[Run]) -> None:
     end, ended = _("End here and keep what was recorded."), not (moving or paused)
     _button(_("Stop"), "stop", end, _order, store, "stop", icon=":material/stop:", disabled=ended)
     back = _("Back to the same first weights and the same data, paused before the first step.")
-    _button(_("Rewind"), "rewind", back, _rewind, store, icon=":material/replay:", disabled=not mine)
+    foreign = any(run.weights for run in mine)
+    _button(
+        _("Rewind"), "rewind", _(NOT_DRAWN) if foreign else back, _rewind, store, icon=":material/replay:",
+        disabled=not mine or foreign,
+    )  # fmt: skip
     st.selectbox(
         _("Speed"), list(SPEEDS), list(SPEEDS).index(_speed()), key=_speed_key(),
         format_func=lambda speed: _(SPEEDS[speed]), width=150, label_visibility="collapsed",
@@ -123,16 +129,26 @@ def _button(
 
 def _more(store: Store, runs: Sequence[Run], mine: Sequence[Run]) -> None:
     with st.popover(_("More")):
+        foreign = any(run.weights for run in runs)
         other = _("Train again with other first weights and another order of the data.")
-        _button(_("New seed"), "new_seed", other, _new_seed, store, width="stretch")
+        _button(
+            _("New seed"), "new_seed", _(NOT_DRAWN) if foreign else other, _new_seed, store, disabled=foreign,
+            width="stretch",
+        )  # fmt: skip
         label = _("Repeat with {n} more seeds").format(n=REPEATS)
         why = _("One lucky seed is not evidence: the spread over all seeds is drawn as a band.")
         done = not mine or any(run.repeats for run in mine) or bool(store.repeating([run.id for run in mine]))
-        _button(label, "repeat", why, _repeat, store, disabled=done, width="stretch")
+        _button(
+            label, "repeat", _(NOT_DRAWN) if foreign else why, _repeat, store, disabled=done or foreign,
+            width="stretch",
+        )  # fmt: skip
         if any(run.state == "diverged" for run in runs):
             how = _("Train again up to {n} steps before the end, pause there, and go on step by step.")
             how = how.format(n=BEFORE_THE_END)
-            _button(_("Watch it explode"), "explode", how, _explode, store, width="stretch")
+            _button(
+                _("Watch it explode"), "explode", _(NOT_DRAWN) if foreign else how, _explode, store,
+                disabled=foreign, width="stretch",
+            )  # fmt: skip
 
 
 def _mid_run(store: Store, runs: Sequence[Run]) -> None:
@@ -170,6 +186,13 @@ def note(store: Store, runs: Sequence[Run]) -> None:
     first = link.experiment()
     if told:
         st.warning(told)
+    elif any(run.weights for run in runs):
+        st.caption(
+            _(
+                "Weights from a file are only looked at. Train starts a new run with these settings, whose "
+                "first weights its seed draws."
+            )
+        )
     elif strangers:
         st.caption(_("You are watching a run that somebody else started. Train starts your own."))
     elif runs and all(run.state == "paused" and owns(run) for run in runs):
@@ -292,11 +315,13 @@ def _set_speed(store: Store) -> None:
 
 def _rewind(store: Store) -> None:
     mine = _mine(store)
-    if mine:
+    if mine and _drawn(mine):
         start(store, [run.experiment.changed(changes=()) for run in mine], command="pause")
 
 
 def _new_seed(store: Store) -> None:
+    if not _drawn(link.runs(store)):
+        return
     twins = tuple(twin.changed(seed=(twin.seed + 1) % 2**32) for twin in link.twins())
     link.change(twins=twins)
     link.forget_knobs()
@@ -305,7 +330,7 @@ def _new_seed(store: Store) -> None:
 
 def _repeat(store: Store) -> None:
     alone = [run for run in _mine(store) if run.repeats is None and not store.repeating([run.id])]
-    if not _room(store, len(alone) * REPEATS):
+    if not _drawn(alone) or not _room(store, len(alone) * REPEATS):
         return
     new = [
         New(run.experiment.changed(seed=(run.experiment.seed + k) % 2**32), new_id(), repeats=run.id)
@@ -318,11 +343,21 @@ def _repeat(store: Store) -> None:
 def _explode(store: Store) -> None:
     """The same runs again, deterministic as they are; those that exploded pause shortly before."""
     runs = link.runs(store)
+    if not _drawn(runs):
+        return
     stops = [max(0, run.step - BEFORE_THE_END) if run.state == "diverged" else None for run in runs]
     # For Play; up to the pause it goes as fast as it can.
     st.session_state[_SPEED] = SLOW
     st.session_state[_SPEED_ROUND] = st.session_state.get(_SPEED_ROUND, 0) + 1
     start(store, [run.experiment for run in runs], pause_at=stops, pace=None)
+
+
+def _drawn(runs: Sequence[Run]) -> bool:
+    """Whether the seeds of all these runs draw their first weights; a word when that is not so."""
+    if any(run.weights for run in runs):
+        st.session_state[_NOTE] = _(NOT_DRAWN)
+        return False
+    return True
 
 
 def _change_key(run: str, name: str) -> str:

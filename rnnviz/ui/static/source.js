@@ -130,7 +130,8 @@ export class Source {
 
   /** Steps are counted from 0: the last of n is n - 1. */
   #owed() {
-    return this.#followed().some((slot) => slot.received < known(slot).step - 1);
+    // Of a run that ended before its first step nothing is to come.
+    return this.#followed().some((slot) => known(slot).step > 0 && slot.received < known(slot).step - 1);
   }
 
   /** Whether runs that repeat one of these with another seed are still under way: their spread will change. */
