@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import arrival, jacobians, learning, lessons, page, speed, surface
+from . import arrival, gates, jacobians, learning, lessons, page, speed, surface
 from .machine import describe
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "jacobians": jacobians.run,
     "surface": surface.run,
     "arrival": arrival.run,
+    "gates": gates.run,
 }
 
 

@@ -27,7 +27,7 @@ NAVIGATION = f"""
 import streamlit as st
 st.navigation([
     st.Page({str(PAGES / "runs.py")!r}, url_path="runs", default=True),
-    *(st.Page({str(PAGES)!r} + f"/{{name}}.py", url_path=name) for name in ("train", "gradients", "surface")),
+    *(st.Page({str(PAGES)!r} + f"/{{name}}.py", url_path=name) for name in ("train", "gradients", "gates", "surface")),
 ]).run()
 """
 TOKEN = "0123456789abcdef" * 2
@@ -117,7 +117,7 @@ def test_a_file_becomes_a_run_with_links_to_the_pages_that_look_at_it(store: Sto
     (run,) = store.runs()
     assert (run.owner, run.name, run.experiment.cell, run.experiment.task) == (ME, "best", "lstm", "adding")
     links = {(one.proto.page, one.proto.query_string) for one in app.get("page_link")}
-    assert {("gradients", f"run={run.id}"), ("surface", f"run={run.id}")} == links
+    assert {(name, f"run={run.id}") for name in ("gradients", "gates", "surface")} == links
     assert "Own weights, from nn.LSTM rnn of a file; output layer: head.weight." in words(app)
     assert not app.dataframe, "the box is empty again"
 

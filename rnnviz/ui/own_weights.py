@@ -29,7 +29,7 @@ from .text import _, plain
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 #: The pages that can look at such a run.
-LOOKS = {"gradients": "Gradients", "surface": "Loss surface"}
+LOOKS = {"gradients": "Gradients", "gates": "Gates", "surface": "Loss surface"}
 UPLOAD_MB = MAX_BYTES // 1_000_000
 SAVE = 'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
 DRAWN = (
