@@ -36,17 +36,35 @@ class Shares:
 
 @dataclass(frozen=True)
 class Inside:
-    """One step. values: see `traced_step`, (H,) each; x: (I,); held: the gates that were held."""
+    """One step. values: see `traced_step`, (H,) each; held: the gates that were held."""
 
-    cell: Cell
-    x: np.ndarray
+    start: Start
     values: Mapping[str, np.ndarray]
     shares: Mapping[str, Shares]
     held: Mapping[str, float]
 
     @property
+    def cell(self) -> Cell:
+        return self.start.cell
+
+    @property
+    def x(self) -> np.ndarray:
+        """The input (I,)."""
+        found: np.ndarray = self.start.x.numpy()
+        return found
+
+    @property
     def units(self) -> int:
         return len(self.values["h"])
+
+    def before_gate(self, gate: str) -> np.ndarray:
+        """A gate's pre-activation (H,): what its nonlinearity is given."""
+        memory = {"before": "c_before", "now": "c"}.get(self.cell.peepholes.get(gate, ""))
+        if memory is not None:
+            return self.values[f"a_{gate} + p_{gate} * {memory}"]
+        if gate in self.cell.apart:
+            return self.values[f"a_x{gate} + r * a_h{gate}"]
+        return self.values[f"a_{gate}"]
 
     def at(self, unit: int) -> dict[str, float]:
         """The numbers of one unit; with "input_f", "recurrent_f" and "bias_f", both biases, for each gate."""
@@ -82,7 +100,7 @@ def look(start: Start, held: Mapping[str, float] | None = None) -> Inside:
     before = {name: values[None] for name, values in start.before.items()}
     found, multiplied = traced_step(cell, weights, start.x[None], before, held)
     return Inside(
-        cell, start.x.numpy(), {name: value[0].numpy() for name, value in found.items()},
+        start, {name: value[0].numpy() for name, value in found.items()},
         _shares(start, {k: value[0] for k, value in multiplied.items()}, found), held,
     )  # fmt: skip
 

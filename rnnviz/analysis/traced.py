@@ -112,7 +112,7 @@ def traced_step(
     ops = TracedOps(cell, weights, x, held)
     entering = {name: _leaf(f"{name}_before", value) for name, value in before.items()}
     p = {name: _leaf(f"p_{name}", value) for name, value in vars(peepholes(cell, weights)).items()}
-    found = cell.forward(ops, SimpleNamespace(**entering), SimpleNamespace(**p))  # type: ignore[arg-type]
+    found = cell.forward(ops, SimpleNamespace(**entering), SimpleNamespace(**p))
     names: dict[int, str] = {}
     for name, one in found.items():
         names.setdefault(id(one), name)

@@ -53,6 +53,7 @@ pages = {
         _page("bptt", _("Backpropagation by hand")),
         _page("butterfly", _("Butterfly")),
         _page("cliff", _("The cliff")),
+        _page("cell", _("Inside the cell")),
     ],
     _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
 }
