@@ -13,11 +13,13 @@ from ..analysis.inside import Inside, Start, look, plain_at, small_start, start_
 from ..cells import CELLS, Cell
 from ..runs.store import Store
 from . import link, networks
+from .cell_layouts import WORDS
 from .cell_settings import RANGES, SETTINGS, held_in, ordered
 from .gradient_controls import controls
 from .text import _
 
 _NUMBER = "%.6g"
+GATE_WIDTH = 165  # two beside each other on a phone
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _lstm_switches(name: str) -> None:
 
 def _gru_switch(name: str) -> None:
     key = f"{SETTINGS.key('show')}:form"
-    forms = {"gru": _("PyTorch: z = 1 keeps"), "gru_chung": _("Chung: z = 1 writes")}
+    forms = {"gru": "PyTorch", "gru_chung": "Chung"}
 
     def pick() -> None:
         if st.session_state[key]:
@@ -101,6 +103,7 @@ def _gru_switch(name: str) -> None:
         help=_("Two definitions are in use. They differ in what z means, and in where the reset gate r acts: "
                "after the product with W (PyTorch) or before it (Chung et al. 2014)."),
     )  # fmt: skip
+    st.caption(_("PyTorch: z = 1 keeps the old state. Chung: z = 1 writes the new value."))
 
 
 def small_network() -> None:
@@ -183,28 +186,27 @@ def gates(before: Inside, place: Place) -> Inside:
         return before
     held = dict(SETTINGS["hold"])
     free: dict[str, DeltaGenerator] = {}
-    for gate, column in zip(cell.gates, st.columns(len(cell.gates), gap="medium"), strict=True):
+    row = st.container(horizontal=True, gap="medium")
+    for gate in cell.gates:
         low, high = RANGES[gate]
         now = float(before.values[gate][unit])
-        with column:
+        with row.container(width=GATE_WIDTH):
             on = st.toggle(
                 _("Hold {gate}").format(gate=f"${gate}$"), value=gate in held, key=f"{key}:{gate}:on"
             )
             if on:
                 first = round(now, 2) if low <= now <= high else 0.0
                 held[gate] = st.slider(
-                    f"${gate}$", low, high, float(held.get(gate, first)), 0.01, key=f"{key}:{gate}:at",
+                    _(WORDS[gate]), low, high, float(held.get(gate, first)), 0.01, key=f"{key}:{gate}:at",
                     label_visibility="collapsed",
                 )  # fmt: skip
             else:
                 held.pop(gate, None)
                 free[gate] = st.container()
     SETTINGS.note("hold", ordered(held))
-    left, right = st.columns([3, 2], vertical_alignment="center")
-    with left, st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         _presets(cell)
-    if place.steps > 1:
-        with right:
+        if place.steps > 1:
             SETTINGS.switch("span", _("Gates are held"))
     inside = seen(place)
     for gate, container in free.items():
@@ -212,7 +214,7 @@ def gates(before: Inside, place: Place) -> Inside:
         value = float(inside.values[gate][unit])
         at = min(max(value, low), high) if math.isfinite(value) else low
         container.slider(
-            f"${gate}$", low, high, at, 0.01, key=f"{key}:{gate}:free:{at}", disabled=True,
+            _(WORDS[gate]), low, high, at, 0.01, key=f"{key}:{gate}:free:{at}", disabled=True,
             label_visibility="collapsed",
         )  # fmt: skip
     return inside

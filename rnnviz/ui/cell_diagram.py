@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 
 from .cell_layouts import HALF, Layout, Node, Point, Wire
+from .text import _
 
 MINUS = "\u2212"
 _ARROW, _WIDTH = 8, 4.5  # length and half the width of an arrowhead
@@ -91,10 +92,14 @@ def _node(node: Node) -> str:
             f'<g class="node {node.kind}">{shape}<path d="{cross if node.kind == "times" else upright}"/></g>'
         )
     corner = {"state": b, "phi": 6}.get(node.kind, 4)
+    word = ""
+    if node.word:
+        at = f'x="{x + node.beside[0]:g}" y="{y + node.beside[1] + 4:g}"'
+        word = f'<text class="word" {at}>{escape(_(node.word))}</text>'
     box = f'<rect x="{x - a:g}" y="{y - b:g}" width="{2 * a:g}" height="{2 * b:g}" rx="{corner:g}"/>'
     return (
         f'<g class="node {node.kind}" data-node="{node.name}">{box}'
-        f'<text x="{x:g}" y="{y + 5:g}">{scripted(node.label)}</text></g>'
+        f'<text x="{x:g}" y="{y + 5:g}">{scripted(node.label)}</text>{word}</g>'
     )
 
 
@@ -102,7 +107,7 @@ def _place(wire: Wire, number: str) -> str:
     assert wire.place is not None
     x, y = wire.place
     return (
-        f'<g class="place {"main" if wire.main else ""}"><text class="symbol" x="{x:g}" y="{y - 4:g}">'
+        f'<g class="place {"main" if wire.main else ""}"><text class="symbol" x="{x:g}" y="{y - 7:g}">'
         f'{scripted(wire.symbol)}</text><text class="number" data-number="{wire.name}" '
         f'x="{x:g}" y="{y + 12:g}">{escape(number)}</text></g>'
     )

@@ -27,13 +27,18 @@ PLACE, WIDE = (36.0, 17.0), (59.0, 17.0)
 
 @dataclass(frozen=True)
 class Node:
-    """A part of the drawing. Subscripts in a label are written as in LaTeX, h_{t-1}."""
+    """A part of the drawing. Subscripts in a label are written as in LaTeX, h_{t-1}.
+
+    word: what it is called, beside it, `beside` from its middle to the middle of the word.
+    """
 
     name: str
     kind: Kind
     x: float
     y: float
     label: str = ""
+    word: str = ""
+    beside: Point = (-32, -26)
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,17 @@ def _layout(width: float, height: float, nodes: Iterable[Node], wires: Iterable[
     return Layout(width, height, {node.name: node for node in nodes}, {wire.name: wire for wire in wires})
 
 
+#: What each gate is called.
+WORDS: Mapping[str, str] = {
+    "i": "input", "f": "forget", "g": "candidate", "o": "output", "r": "reset", "z": "update",
+    "n": "candidate",
+}  # fmt: skip
+
+
 def _gate(gate: str, phi: str, x: float, y: float) -> list[Node]:
     """A gate's box, with its weights below it."""
-    return [Node(gate, "phi", x, y, phi), Node(f"W_{gate}", "weigh", x, y + 88, f"W_{gate}")]
+    box = Node(gate, "phi", x, y, phi, WORDS[gate])
+    return [box, Node(f"W_{gate}", "weigh", x, y + 88, f"W_{gate}")]
 
 
 def _pre(gate: str, x: float, y: float) -> Wire:
@@ -180,8 +193,8 @@ def _lstm(cell: Cell) -> Layout:
         wires += [
             Wire("peeps", "peeps", "forks", 1),
             Wire("p_f", "forks", "f", 2, see.format("f"), "p_f · c_{t-1}", (158, 230), ((200, _GATES),)),
-            Wire("p_i", "forks", "i", 2, see.format("i"), "p_i · c_{t-1}", (330, 198),
-                 ((372, 150), (372, _GATES))),
+            Wire("p_i", "forks", "i", 2, see.format("i"), "p_i · c_{t-1}", (312, 198),
+                 ((354, 150), (354, _GATES))),
             Wire("p_o", "peeps_now", "o", 5, "p_o * c", "p_o · c_t", (692, 120), ((650, _GATES),)),
         ]  # fmt: skip
     return _layout(1030, 520, nodes, wires)
@@ -202,7 +215,7 @@ def _gru(cell: Cell) -> Layout:
         *_gate("r", SIGMA, _R, _LOW),
         *_gate("z", SIGMA, _Z, _LOW),
         Node("reset", "times", _R, _ROW),
-        Node("n", "phi", 730, _ROW, "tanh"),
+        Node("n", "phi", 730, _ROW, "tanh", WORDS["n"], (0, 32)),
         Node("z_forks", "joint", _Z, 265),
         Node("keep", "times", _Z, _TOP),
         Node("write", "times", _NEW, _ROW),
@@ -272,4 +285,4 @@ def layout_of(name: str) -> Layout:
     return _FAMILIES[CELLS[name].family](CELLS[name])
 
 
-__all__ = ["HALF", "Layout", "Node", "Wire", "layout_of"]
+__all__ = ["HALF", "WORDS", "Layout", "Node", "Wire", "layout_of"]

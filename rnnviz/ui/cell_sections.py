@@ -38,18 +38,19 @@ def answers(store: Store, kind: str | None) -> None:
         st.caption(_("Waiting for the first training step."))
         return
     cell = place.cell
-    st.markdown(about(cell))
     inside = gates(seen(place), place)
     drawing(inside, place)
     st.markdown(verdict(inside, place.unit))
+    st.markdown(about(cell))
+    caption(inside, place)
     left, right = st.columns([3, 2], gap="large")
     with left:
         equations(inside, place.unit)
     with right:
-        shares(inside, place.unit)
         if plain_at(cell):
             proof(inside, place.unit)
         source(cell)
+    shares(inside, place.unit)
     link.write(SETTINGS)
 
 
@@ -72,7 +73,11 @@ def drawing(inside: Inside, place: Place) -> None:
             SETTINGS.set(t=t)
 
     _component(key=KEY, data=drawing_data(inside, place), on_moved_change=moved)
-    units, inputs = inside.units, len(inside.x)
+
+
+def caption(inside: Inside, place: Place) -> None:
+    """How to read the drawing."""
+    units = inside.units
     told = _("The numbers are those of unit {unit} of {units}.").format(unit=place.unit + 1, units=units)
     if place.steps:
         told = _("{title}, step {t} of {steps}. {told}").format(
@@ -80,10 +85,10 @@ def drawing(inside: Inside, place: Place) -> None:
         )
     if inside.cell.family != "plain":
         told += " " + _(
-            "The wire at the bottom carries all {units} states and {inputs} inputs; a dashed box multiplies "
+            "The wire at the bottom carries the states of all units and the input; a dashed box multiplies "
             "what comes in with its rows of W and adds the biases: its result a is what a gate's \u03c3 or "
             "tanh is given. \u00d7 and + act on each unit by itself. An underlined number is held."
-        ).format(units=units, inputs=inputs)
+        )
     st.caption(told)
 
 

@@ -14,26 +14,27 @@ from .text import _
 
 def question() -> str:
     """What the page answers."""
-    return _("What does a gate keep, erase, write and show?")
+    return _(
+        "What does a gate keep, erase, write and show? A *gate* is a number between 0 and 1, made by the "
+        "sigmoid \u03c3, that something is multiplied with."
+    )
 
 
 def about(cell: Cell) -> str:
-    """What the family's words mean, before its numbers."""
-    gate = _(
-        "A *gate* is a number between 0 and 1, made by the sigmoid \u03c3, that something is multiplied "
-        "with. "
-    )
+    """What the words of a cell's family mean."""
     if cell.family == "plain":
         return _(
             "The *state* h is what a network hands on from one time step to the next. A plain cell makes it "
-            "anew at each step, from the input and from all of the old state: it has no gate to choose with."
+            "anew at each step, from the input and from all of the old state: it has no gate to choose with. "
+            "The thick line is the old state's way: through the matrix $W_{hh}$ and the "
+            "nonlinearity, every time."
         )
     if cell.family == "lstm":
         told = _(
             "Beside the *state* h, which others read, an LSTM hands on a *memory* c. The forget gate f is 1 "
             "to keep it and 0 to erase it; the input gate i lets the *candidate* g in, which is what could "
             "be written; the output gate o says how much is shown as h. The thick line is the additive path: "
-            "$c_t$ is f times $c_{t-1}$ plus what is written, with no matrix and no \u03c3 or tanh on the way."
+            "$c_t$ is f times $c_{t-1}$ plus what is written, with no matrix, \u03c3 or tanh on the way."
         )
         if cell.peepholes:
             told += " " + _(
@@ -41,23 +42,24 @@ def about(cell: Cell) -> str:
             )
         if "i" not in cell.gates:
             told += " " + _("Coupled: there is no input gate, 1 \u2212 f stands in its place.")
-        return gate + told
+        return told
     keeps = cell.memory_gates["z"] == 1
     told = _(
         "A GRU hands on its *state* h alone. The reset gate r says how much of it the *candidate* n sees, "
-        "which is what could be written; the update gate z divides between old and new."
+        "which is what could be written; the update gate z divides between old and new. On the thick line "
+        "the old state goes on with no matrix, \u03c3 or tanh on the way."
     )
     if keeps:
         told += " " + _(
-            "Here, as in PyTorch, **z = 1 keeps** the old state and z = 0 overwrites it; in the form of Chung "
-            "et al. it is the other way round."
+            "Here, as in PyTorch, **z = 1 keeps** the old state and z = 0 overwrites it; in the form of "
+            "Chung et al. it is the other way round."
         )
     else:
         told += " " + _(
-            "Here, as in Chung et al. (2014), **z = 1 writes** the new value and z = 0 keeps the old state; in "
-            "PyTorch it is the other way round."
+            "Here, as in Chung et al. (2014), **z = 1 writes** the new value and z = 0 keeps the old state; "
+            "in PyTorch it is the other way round."
         )
-    return gate + told
+    return told
 
 
 def verdict(inside: Inside, unit: int) -> str:
