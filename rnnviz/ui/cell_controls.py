@@ -186,7 +186,7 @@ def gates(before: Inside, place: Place) -> Inside:
         return before
     held = dict(SETTINGS["hold"])
     free: dict[str, DeltaGenerator] = {}
-    row = st.container(horizontal=True, gap="medium")
+    row = st.container(horizontal=True)
     for gate in cell.gates:
         low, high = RANGES[gate]
         now = float(before.values[gate][unit])

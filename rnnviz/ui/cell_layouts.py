@@ -43,13 +43,16 @@ class Node:
 
 @dataclass(frozen=True)
 class Wire:
-    """A wire between two nodes. value: what it carries; order: when that is computed; place: its number's."""
+    """A wire between two nodes. value: what it carries; order: when that is computed; place: its number's.
+
+    A value "bus" is the input and the states of all units.
+    """
 
     name: str
     start: str
     end: str
     order: int
-    value: str | None = None
+    value: str
     symbol: str = ""
     place: Point | None = None
     bends: tuple[Point, ...] = ()
@@ -95,7 +98,7 @@ def _pre(gate: str, x: float, y: float) -> Wire:
 
 def _tap(gate: str, x: float, bus: float) -> tuple[Node, Wire]:
     """Where the bus is tapped for a gate."""
-    return Node(f"tap_{gate}", "joint", x, bus), Wire(f"tap_{gate}", f"tap_{gate}", f"W_{gate}", 1)
+    return Node(f"tap_{gate}", "joint", x, bus), Wire(f"tap_{gate}", f"tap_{gate}", f"W_{gate}", 1, "bus")
 
 
 def _plain(cell: Cell) -> Layout:
@@ -152,7 +155,7 @@ def _lstm_core(new: str, symbol: str) -> tuple[list[Node], list[Wire]]:
         Wire("c_before", "c_before", "keep", 0, "c_before", "c_{t-1}", (125, 44), main=True),
         Wire("h_before", "h_before", "merge", 0, "h_before", "h_{t-1}", (125, 404)),
         Wire("x", "x", "merge", 0, "x", "x_t", (140, 464), ((200, 490),)),
-        Wire("bus", "merge", "W_o", 1, bends=((_O, _BUS),)),
+        Wire("bus", "merge", "W_o", 1, "bus", bends=((_O, _BUS),)),
         *(tap for _, tap in taps),
         *(_pre(gate, x, _GATES) for gate, x in (("f", _F), ("g", _G), ("o", _O))),
         Wire("f", "f", "keep", 3, "f", "f_t", (_F + 42, 250)),
@@ -160,7 +163,7 @@ def _lstm_core(new: str, symbol: str) -> tuple[list[Node], list[Wire]]:
         Wire("kept", "keep", "sum", 4, "f * c_before", "f_t · c_{t-1}", (400, 44), main=True),
         Wire("written", "write", "sum", 4, new, symbol, (_G + 42, 135)),
         Wire("c", "sum", "c", 5, "c", "c_t", (597, 44), main=True),
-        Wire("seen", "seen", "tanh", 5),
+        Wire("seen", "seen", "tanh", 5, "c"),
         Wire("tanh_c", "tanh", "show", 6, "tanh_c", "tanh c_t", (_SHOW + 42, 184)),
         Wire("o", "o", "show", 6, "o", "o_t", (_O + 42, 250), ((_O, 215),)),
         Wire("h", "show", "h", 7, "h", "h_t", (908, 241)),
@@ -174,7 +177,7 @@ def _lstm(cell: Cell) -> Layout:
     if coupled:
         nodes += [Node("forks", "joint", _F, 200), Node("rest", "minus", 350, 200, "1 -")]
         wires += [
-            Wire("forks", "forks", "rest", 3),
+            Wire("forks", "forks", "rest", 3, "f"),
             Wire("rest", "rest", "write", 3, "1 - f", "1 - f_t", (450, 174)),
         ]
     else:
@@ -191,7 +194,7 @@ def _lstm(cell: Cell) -> Layout:
         ]  # fmt: skip
         see = "p_{} * c_before"
         wires += [
-            Wire("peeps", "peeps", "forks", 1),
+            Wire("peeps", "peeps", "forks", 1, "c_before"),
             Wire("p_f", "forks", "f", 2, see.format("f"), "p_f · c_{t-1}", (158, 230), ((200, _GATES),)),
             Wire("p_i", "forks", "i", 2, see.format("i"), "p_i · c_{t-1}", (312, 198),
                  ((354, 150), (354, _GATES))),
@@ -226,8 +229,8 @@ def _gru(cell: Cell) -> Layout:
     wires = [
         Wire("h_before", "h_before", "keep", 0, "h_before", "h_{t-1}", (140, 44), main=True),
         Wire("x", "x", "merge", 0, "x", "x_t", (140, 414)),
-        Wire("rail", "down", "merge", 0),
-        Wire("bus", "merge", "W_z", 1, bends=((_Z, _LINE),)),
+        Wire("rail", "down", "merge", 0, "h_before"),
+        Wire("bus", "merge", "W_z", 1, "bus", bends=((_Z, _LINE),)),
         tapped,
         _pre("r", _R, _LOW),
         _pre("z", _Z, _LOW),
@@ -245,14 +248,14 @@ def _pytorch() -> tuple[list[Node], list[Wire]]:
         Node("plus_n", "plus", _N, _ROW), Node("rest", "minus", _NEW, 265, "1 -"),
     ]  # fmt: skip
     wires = [
-        Wire("row", "row", "W_hn", 1),
+        Wire("row", "row", "W_hn", 1, "h_before"),
         Wire("a_hn", "W_hn", "reset", 2, "a_hn", "a_{hn}", (394, 164)),
         Wire("past", "reset", "plus_n", 4, "r * a_hn", "r_t · a_{hn}", (536, 164)),
-        Wire("x_n", "x_forks", "W_in", 1, bends=((100, 500), (_N, 500))),
+        Wire("x_n", "x_forks", "W_in", 1, "x", bends=((100, 500), (_N, 500))),
         Wire("a_xn", "W_in", "plus_n", 2, "a_xn", "a_{xn}", (_N + 44, 255)),
         Wire("a_n", "plus_n", "n", 5, "a_xn + r * a_hn", "a_n", (662, 164)),
         Wire("z", "z", "keep", 3, "z", "z_t", (_Z + 42, 228)),
-        Wire("z_forks", "z_forks", "rest", 3),
+        Wire("z_forks", "z_forks", "rest", 3, "z"),
         Wire("rest", "rest", "write", 4, "1 - z", "1 - z_t", (_NEW + 42, 228)),
         Wire("kept", "keep", "sum", 7, "z * h_before", "z_t · h_{t-1}", (905, 44), main=True),
         Wire("written", "write", "sum", 7, "(1 - z) * n", "(1 - z_t) n_t", (_NEW + 42, 130)),
@@ -263,13 +266,13 @@ def _pytorch() -> tuple[list[Node], list[Wire]]:
 def _chung() -> tuple[list[Node], list[Wire]]:
     nodes = [Node("W_n", "weigh", _N, _ROW, "W_n"), Node("rest", "minus", _Z, 228, "1 -")]
     wires = [
-        Wire("row", "row", "reset", 1),
+        Wire("row", "row", "reset", 1, "h_before"),
         Wire("past", "reset", "W_n", 4, "rh", "r_t · h_{t-1}", (532, 164)),
-        Wire("x_n", "x_forks", "W_n", 1, bends=((100, 500), (_N, 500))),
+        Wire("x_n", "x_forks", "W_n", 1, "x", bends=((100, 500), (_N, 500))),
         Wire("a_n", "W_n", "n", 5, "a_n", "a_n", (662, 164)),
-        Wire("z", "z", "z_forks", 3),
+        Wire("z", "z", "z_forks", 3, "z"),
         Wire("writes", "z_forks", "write", 3, "z", "z_t", (_NEW + 42, 228), ((_NEW, 265),)),
-        Wire("z_forks", "z_forks", "rest", 3),
+        Wire("z_forks", "z_forks", "rest", 3, "z"),
         Wire("rest", "rest", "keep", 4, "1 - z", "1 - z_t", (_Z + 42, 128)),
         Wire("kept", "keep", "sum", 7, "(1 - z) * h_before", "(1 - z_t) h_{t-1}", (905, 44), main=True),
         Wire("written", "write", "sum", 7, "z * n", "z_t · n_t", (_NEW + 42, 130)),

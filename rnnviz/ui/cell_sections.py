@@ -94,20 +94,20 @@ def caption(inside: Inside, place: Place) -> None:
 
 def drawing_data(inside: Inside, place: Place) -> dict[str, Any]:
     """All that the browser draws."""
-    cell, numbers = inside.cell, numbers_on(inside, place.unit)
+    cell, carried = inside.cell, carried_on(inside, place.unit)
     rows, zero = bars(inside, place.unit)
     title = _("{cell}: one time step, with its numbers.").format(cell=cell.label)
     layout = layout_of(cell.name)
     drawn = svg(layout, title)
-    told = ", ".join(
-        f"{spoken(wire.symbol)} {numbers[name]}" for name, wire in layout.wires.items() if wire.place
-    )
+    numbers = {name: carried[name] for name, wire in layout.wires.items() if wire.place is not None}
+    told = ", ".join(f"{spoken(layout.wires[name].symbol)} {text}" for name, text in numbers.items())
     return {
         "module": module_path("cell.js"),
         "color": cell.color,
         "svg": drawn.replace("<svg ", '<svg class="narrow" ', 1) if cell.family == "plain" else drawn,
         "told": f"{title} {told}",
         "numbers": numbers,
+        "carried": carried,
         "held": [name for name, wire in layout.wires.items() if wire.value in inside.held],
         "bars": rows,
         "zero": zero,
@@ -120,14 +120,12 @@ def drawing_data(inside: Inside, place: Place) -> dict[str, Any]:
     }
 
 
-def numbers_on(inside: Inside, unit: int) -> dict[str, str]:
-    """The text of each number in the drawing, by the name of its wire."""
+def carried_on(inside: Inside, unit: int) -> dict[str, str]:
+    """What each wire of the drawing carries, as text, by its name."""
     values = inside.at(unit)
-    return {
-        name: input_text(inside.x) if wire.value == "x" else short(values[wire.value or ""])
-        for name, wire in layout_of(inside.cell.name).wires.items()
-        if wire.place is not None
-    }
+    told = {name: short(value) for name, value in values.items()} | {"x": input_text(inside.x)}
+    told["bus"] = " ".join(map(short, (*inside.x.tolist(), *inside.values["h_before"].tolist())))
+    return {name: told[wire.value] for name, wire in layout_of(inside.cell.name).wires.items()}
 
 
 def input_text(x: np.ndarray) -> str:
@@ -186,9 +184,9 @@ def proof(inside: Inside, unit: int) -> None:
     )
     if cell.family == "lstm":
         squashed = np.tanh(twin)
-        numbers += _("tanh of that: {squashed}; it differs from $h_t$ by {difference}.").format(
-            squashed=short(float(squashed[unit])), difference=short(_most(h - squashed))
-        )
+        numbers += _(
+            "tanh of that: {squashed}; it differs from $h_t$ by {difference} at most in any unit."
+        ).format(squashed=short(float(squashed[unit])), difference=short(_most(h - squashed)))
         claim = _(
             "With {at} what is left of an LSTM is $h_t = \\tanh(\\tanh(\\ldots))$: nearly, but not, a plain "
             "RNN, for the memory is squashed once more before it is shown."
@@ -225,4 +223,4 @@ def source(cell: Cell) -> None:
         )
 
 
-__all__ = ["KEY", "answers", "drawing_data", "numbers_on", "refresh"]
+__all__ = ["KEY", "answers", "carried_on", "drawing_data", "refresh"]

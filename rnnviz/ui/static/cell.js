@@ -30,7 +30,7 @@ export function unmount(parentElement) {
 class Inside {
   constructor(parent) {
     this.listeners = new AbortController();
-    this.numbers = {};
+    this.carried = {};
     this.updates = 0;
     this.moves = 0;
     this.root = element("div", "rnnviz-cell");
@@ -64,12 +64,13 @@ class Inside {
     const first = this.updates === 0;
     const changed = [];
     for (const [name, place] of this.places) {
-      const number = data.numbers[name] ?? "";
-      write(place, number);
+      write(place, data.numbers[name]);
       place.classList.toggle("held", data.held.includes(name));
-      if (!first && this.numbers[name] !== number) changed.push(this.wires.get(name));
     }
-    this.numbers = data.numbers;
+    for (const [name, wire] of this.wires) {
+      if (!first && this.carried[name] !== data.carried[name]) changed.push(wire);
+    }
+    this.carried = data.carried;
     this.#pulse(changed);
     this.#bars();
     this.updates += 1;
