@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+import streamlit as st
 import torch
 from safetensors.numpy import load, save
 from streamlit.testing.v1 import AppTest
@@ -23,8 +26,10 @@ from rnnviz.experiment import Experiment
 from rnnviz.runs.schema import CHECKPOINTS
 from rnnviz.runs.store import Store
 from rnnviz.runs.worker import advance_slice
+from rnnviz.ui import cell_sections
 from rnnviz.ui.cell_sections import carried_on
 from rnnviz.ui.cell_settings import KINDS, Holds
+from rnnviz.ui.cell_words import bars
 from rnnviz.ui.link import PARAMETERS
 
 PAGE = str(Path(__file__).resolve().parents[1] / "pages" / "cell.py")
@@ -316,4 +321,37 @@ def test_weights_that_are_no_numbers(store: Store, cell: str) -> None:
     data = drawn(app)
     assert data["numbers"]["h"] == "NaN"
     assert "NaN" in said(app)
+    assert all(np.isfinite(one.value) for one in app.slider)  # a slider knows no NaN
     assert all(bar["from"] is None for bar in data["bars"] if bar["value"] == "NaN")
+
+
+def test_bars_of_what_is_too_large() -> None:
+    inside = look(small_start("tanh", 1, 1, 0, (1.0,)))
+    huge = {**inside.shares, "h": replace(inside.shares["h"], input=np.array([-1.7e308]))}
+    for a in (1.7e308, np.inf, -np.inf, np.nan):
+        rows, zero = bars(replace(inside, shares=huge, values={**inside.values, "a_h": np.array([a])}), 0)
+        places = [place for row in rows for place in (row["from"], row["to"]) if place is not None]
+        assert all(0 <= place <= 1 for place in (*places, zero))
+        assert rows[3]["value"] == short(a)
+        assert json.dumps(rows, allow_nan=False)
+
+
+def test_a_key_moves_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    seen: list[dict[str, Any]] = []
+
+    def browser(key: str, data: dict[str, Any], on_moved_change: Any) -> None:
+        seen.append(data)
+        if told:
+            st.session_state[key] = SimpleNamespace(moved=told.pop())
+            on_moved_change()
+
+    monkeypatch.setattr(cell_sections, "_component", browser)
+    app = page(source="network", cell="gru", task="adding", length="6", hidden="4", batch="2", t="2")
+    for moved, t in (({"t": 3, "n": 1}, 3), ({"t": 99}, 3), ({"t": "no"}, 3), (None, 3), ({"t": 1}, 1)):
+        told.append(moved)
+        app.run()
+        app.run()
+        assert not app.exception
+        assert seen[-1]["t"] == t
+        assert widget(app, "t", ":1:6").value == t

@@ -90,8 +90,8 @@ def check(inside: Inside) -> None:
 
 def pinned(begin: Start, held: dict[str, float]) -> np.ndarray:
     """h_t of one step, written out, with every value held where it is made."""
-    before = {name: value.numpy() for name, value in begin.before.items()}
-    h, w = before["h"], {name: value.numpy() for name, value in begin.weights.items()}
+    states = {name: value.numpy() for name, value in begin.before.items()}
+    h, w = states["h"], {name: value.numpy() for name, value in begin.weights.items()}
     rows = {gate: slice(3 * k, 3 * k + 3) for k, gate in enumerate(begin.cell.gates)}
     p = dict(zip(begin.cell.peepholes, w.get("weight_peephole", ()), strict=True))
     ax = {g: w["weight_ih"][r] @ begin.x.numpy() + w["bias_ih"][r] for g, r in rows.items()}
@@ -102,7 +102,7 @@ def pinned(begin: Start, held: dict[str, float]) -> np.ndarray:
         return np.full(3, held[which]) if which in held else value
 
     if begin.cell.family == "lstm":
-        c = before["c"]
+        c = states["c"]
         f, g = gate("f", ax["f"] + ah["f"] + p.get("f", 0) * c), gate("g", ax["g"] + ah["g"])
         i = gate("i", ax["i"] + ah["i"] + p.get("i", 0) * c) if "i" in rows else 1 - f
         c = f * c + i * g
@@ -231,7 +231,7 @@ def test_a_step_of_a_network_is_the_one_it_made(cell: str, more: dict[str, objec
     values = {"task": "adding", "length": 7, "hidden": 4, "batch": 3, "precision": "float64", **more}
     if values["task"] == "spelling":
         del values["length"]
-    one = moment(Experiment(cell=cell, **values))  # type: ignore[arg-type]
+    one = moment(Experiment(cell=cell, **values))
     stack = one.network.chain.stacks[0]
     tolerance = 1e-12 if values["precision"] == "float64" else 2e-6
     for part in range(len(one.network.chain.stacks)):
