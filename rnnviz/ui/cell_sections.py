@@ -83,7 +83,9 @@ def caption(inside: Inside, place: Place) -> None:
         told = _("{title}, step {t} of {steps}. {told}").format(
             title=place.title, t=place.t, steps=place.steps, told=told
         )
-    if inside.cell.family != "plain":
+    if inside.cell.family == "plain":
+        told += " " + _("A dashed box multiplies all that comes in with its rows of W, for this unit.")
+    else:
         told += " " + _(
             "The wire at the bottom carries the states of all units and the input; a dashed box multiplies "
             "what comes in with its rows of W and adds the biases: its result a is what a gate's \u03c3 or "
@@ -144,15 +146,16 @@ def equations(inside: Inside, unit: int) -> None:
         left, right = symbols.split(" = ", 1)
         rest = numbers.split(" = ", 1)[1]
         st.latex(rf"\begin{{aligned}} {left} &= {right} \\ &= {rest} \end{{aligned}}")
-    st.caption(
-        _("W x, W h and the biases b are shown as the numbers that they come to for this unit. $\\odot$: "
-          "each unit by itself.")
-    )  # fmt: skip
+    told = _("W x, W h and the biases b are shown as the numbers that they come to for this unit.")
+    if inside.cell.family != "plain":
+        told += " " + _("$\\odot$: each unit by itself.")
+    st.caption(told)
 
 
 def shares(inside: Inside, unit: int) -> None:
     """What each gate's pre-activation is the sum of."""
-    st.markdown(_("**What goes into each gate**"))
+    plain = inside.cell.family == "plain"
+    st.markdown(_("**What goes into the nonlinearity**") if plain else _("**What goes into each gate**"))
     peepholes = bool(inside.cell.peepholes)
     head = ["", "W x", "W h", *(["p c"] if peepholes else []), "b", "a", _("gives")]
     rows = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
@@ -165,7 +168,7 @@ def shares(inside: Inside, unit: int) -> None:
         held = " " + _("(held)") if gate in inside.held else ""
         rows.append("| " + " | ".join([f"${gate}$", *(short(float(n)) for n in numbers)]) + f"{held} |")
     st.markdown("\n".join(rows))
-    told = _("a is the *pre-activation*: the sum that \u03c3 or tanh is given.")
+    told = _("a is the *pre-activation*: the sum that the nonlinearity is given.")
     if inside.cell.apart:
         told += " " + _("In that of n, r stands before W h and its bias.")
     elif "rh" in inside.values:

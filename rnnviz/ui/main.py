@@ -31,6 +31,8 @@ st.html(
             position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
         }
     }
+    /* A table that is wider than the screen scrolls by itself; the page does not. */
+    [data-testid="stMarkdownContainer"]:has(> table) { overflow-x: auto; }
     .st-key-title_actions { flex-wrap: nowrap; }
     .st-key-lesson_head { flex-wrap: nowrap; }
     @media (min-width: 900px) { .st-key-title { flex-wrap: nowrap; } }
