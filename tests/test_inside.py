@@ -66,8 +66,8 @@ def check(inside: Inside) -> None:
     begin, values = inside.start, inside.values
     for name, value in directly(begin).items():
         np.testing.assert_array_equal(values[name], value, err_msg=name)
-    for name, value in begin.before.items():
-        np.testing.assert_array_equal(values[f"{name}_before"], value.numpy())
+    for name, state in begin.before.items():
+        np.testing.assert_array_equal(values[f"{name}_before"], state.numpy())
     names = {name: value for name, value in values.items() if re.fullmatch(r"\w+", name)}
     for name in values.keys() - names.keys():
         np.testing.assert_allclose(values[name], eval(name, {}, dict(names)), rtol=1e-15, err_msg=name)
