@@ -1,4 +1,4 @@
-"""How soon the maps of a long sequence are there, and how smoothly a mark moves over them: T = 500, H = 128."""
+"""How soon the maps of a long sequence are there, and how smoothly a mark moves over them."""
 
 from __future__ import annotations
 

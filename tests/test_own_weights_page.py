@@ -27,7 +27,7 @@ NAVIGATION = f"""
 import streamlit as st
 st.navigation([
     st.Page({str(PAGES / "runs.py")!r}, url_path="runs", default=True),
-    *(st.Page({str(PAGES)!r} + f"/{{name}}.py", url_path=name) for name in ("train", "gradients", "gates", "surface")),
+    *(st.Page({str(PAGES)!r} + f"/{{name}}.py", url_path=name) for name in {("train", *own_weights.LOOKS)!r}),
 ]).run()
 """
 TOKEN = "0123456789abcdef" * 2

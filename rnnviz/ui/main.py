@@ -31,6 +31,8 @@ st.html(
             position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
         }
     }
+    /* A table that is wider than the screen scrolls by itself; the page does not. */
+    [data-testid="stMarkdownContainer"]:has(> table) { overflow-x: auto; }
     .st-key-title_actions { flex-wrap: nowrap; }
     .st-key-lesson_head { flex-wrap: nowrap; }
     @media (min-width: 900px) { .st-key-title { flex-wrap: nowrap; } }
@@ -58,6 +60,7 @@ pages = {
         _page("bptt", _("Backpropagation by hand")),
         _page("butterfly", _("Butterfly")),
         _page("cliff", _("The cliff")),
+        _page("cell", _("Inside the cell")),
         _page("shapes", _("Shapes")),
     ],
     _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
