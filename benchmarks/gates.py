@@ -60,7 +60,7 @@ def run() -> None:
         for name, one in runs.items():
             page: Any = browser.new_page(viewport={"width": 1440, "height": 900})
             page.add_init_script(HELPERS)
-            page.goto(f"{address}/gates?run={one}&at=5")
+            page.goto(f"{address.removesuffix('/train')}/gates?run={one}&at=5")
             _drawn(page, 0)
             sequences = [_until_drawn(page, "Sequence") for _ in range(ROUNDS)]
             steps = [_until_drawn(page, "Training step") for _ in range(ROUNDS)]
