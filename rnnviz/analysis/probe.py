@@ -16,7 +16,7 @@ import numpy as np
 from ..network import EVALUATE_ROWS
 from ..step import repeatable
 from ..tasks import TASKS, Batch
-from ..tasks.task import FRESH_STREAM
+from ..tasks.task import PROBE_STREAM
 from .dynamics import Place
 from .moment import Moment
 from .readings import symbolic
@@ -26,7 +26,6 @@ MOST_TIMES = 60  # time steps at which states are probed
 MOST_MARKS = 4
 MOST_LAG = 30
 RIDGE = 1e-3  # times the mean variance of a unit
-PROBE_STREAM = 1  # third word of the seed, apart from other fresh sequences
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def probes(moment: Moment, place: Place, state: str) -> list[Probe]:
 def _probes(moment: Moment, place: Place, state: str) -> list[Probe]:
     experiment = moment.experiment
     task = TASKS[experiment.task]
-    rng = np.random.default_rng([experiment.seed, FRESH_STREAM, PROBE_STREAM])
+    rng = np.random.default_rng([experiment.seed, PROBE_STREAM])
     batch = task.sample(rng, experiment.length, FIT + SCORE)
     T = moment.network.reads(len(batch.inputs))[place.part]
     offset = sum(moment.network.reads(len(batch.inputs))[: place.part])

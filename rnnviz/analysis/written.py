@@ -10,6 +10,7 @@ import torch
 from ..bptt import Values
 from ..step import repeatable
 from ..tasks import TASKS
+from ..tasks.task import WRITING_STREAM
 from .moment import Moment
 from .readings import Reading
 
@@ -65,7 +66,7 @@ def write(moment: Moment, beginning: np.ndarray, count: int, temperature: float,
         raise ValueError("only a network that reads forward and names the next symbol can write.")
     if not 0 < count <= MOST_WRITTEN:
         raise ValueError(f"count: got {count}; allowed: 1 to {MOST_WRITTEN:,}.")
-    rng = np.random.default_rng([experiment.seed, seed])
+    rng = np.random.default_rng([experiment.seed, WRITING_STREAM, seed])
     states: list[Values | None] = [None] * experiment.layers
     written: list[int] = []
     with repeatable(), torch.no_grad():

@@ -25,6 +25,8 @@ POOL_STREAM = 4
 DROPOUT_STREAM = 5  # training.py
 ORDER_STREAM = 6
 FRESH_STREAM = 7  # runs/job_kinds.py: sequences that nobody has seen
+PROBE_STREAM = 8  # analysis/probe.py
+WRITING_STREAM = 9  # analysis/written.py
 
 VALIDATION_SIZE = 1000
 LARGEST_POOL = 2000  # of long one-hot sequences that is 83 MB, and far too many to be learned by heart

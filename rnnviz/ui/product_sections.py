@@ -19,7 +19,8 @@ from ..plots import products as product_figures
 from ..plots.theme import CONFIG
 from ..runs.jobs import OPEN, Job, Jobs
 from ..runs.maps import VERSION, SpectralMap, decode_map
-from ..runs.store import Store, StoreFullError
+from ..runs.store import Store
+from . import asking
 from .networks import Shown
 from .settings import Settings
 from .text import _, percent, words
@@ -28,7 +29,6 @@ KIND = "jacobian_map"
 AT_ONCE = 1e9  # work of a map whose spectral norms are had at once, within a quarter of a second
 NOTED = 4e9  # work that is felt: about a quarter of a second
 SECONDS_PER_WORK = 4e-11  # for the guess of how long a job takes: 3.4 s at S = 128, T = 200
-_TROUBLE = "map_trouble"
 
 
 @dataclass(frozen=True)
@@ -179,35 +179,22 @@ def _ask(store: Store, studied: Sequence[tuple[Shown, Dynamics]], place: Place, 
             min(1.0, sum(job.progress for job in under_way) / len(under_way)),
             _("Spectral norms of all pairs"),
         )
-        stop.button(_("Cancel"), key="cancel_map", on_click=_cancel, args=(jobs, [j.id for j in under_way]))
+        stop.button(
+            _("Cancel"), key="cancel_map", on_click=asking.cancel, args=(jobs, [j.id for j in under_way])
+        )
         return
     for one, found in asked:
         if found is not None and found.state == "failed":
             st.warning(one.lead + (found.message or _("The map was not made.")))
     seconds = max(1.0, sum(d.work for _one, d in studied) * SECONDS_PER_WORK)
+    requests = [_request(one, place) for one, _d in studied]
+    at = max(request["step"] for request in requests) if requests[0]["run"] is not None else None
     told = _("The largest singular value of every product, bracketed from both sides: about {s:.0f} s.")
     st.button(
-        _("Compute spectral norms"), key="ask_map", help=told.format(s=seconds), on_click=_begin,
-        args=(jobs, [_request(one, place) for one, _d in studied], settings),
+        _("Compute spectral norms"), key="ask_map", help=told.format(s=seconds),
+        on_click=asking.ask, args=(jobs, KIND, requests, settings, at),
     )  # fmt: skip
-    if trouble := st.session_state.pop(_TROUBLE, None):
-        st.warning(trouble)
-
-
-def _begin(jobs: Jobs, requests: Sequence[Mapping[str, Any]], settings: Settings) -> None:
-    """Ask for the maps, and stay at their step, which a run that goes on would leave behind."""
-    if requests[0]["run"] is not None:
-        settings.set(at=max(request["step"] for request in requests))
-    try:
-        for request in requests:
-            jobs.ask(KIND, request)
-    except StoreFullError as error:
-        st.session_state[_TROUBLE] = str(error)
-
-
-def _cancel(jobs: Jobs, asked: Sequence[str]) -> None:
-    for job in asked:
-        jobs.cancel(job)
+    asking.say_trouble()
 
 
 def map_under_way(store: Store, networks: Sequence[Shown], place: Place) -> bool:

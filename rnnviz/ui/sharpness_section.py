@@ -18,7 +18,8 @@ from ..plots import sharpness as sharpness_figures
 from ..plots.theme import CONFIG
 from ..runs.jobs import OPEN, Job, Jobs
 from ..runs.sharpness import MOST_PARAMETERS, VERSION, decode
-from ..runs.store import Store, StoreFullError
+from ..runs.store import Store
+from . import asking
 from .networks import Shown
 from .settings import Settings
 from .sharpness_words import curve_words, limit_of, verdict
@@ -27,7 +28,6 @@ from .text import _, words
 KIND = "sharpness"
 AT_ONCE = 0.6  # seconds, about, that all networks of a page may take while it is drawn
 REMEMBERED = 24  # checkpoints, six doublings, that a run may be ahead of the curve that was asked for
-_TROUBLE = "sharpness_trouble"
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def sharpness_section(store: Store, networks: Sequence[Shown], settings: Setting
         st.subheader(_("Over training"), anchor=False)
         _over_training(curves)
         _ask_curves(jobs, curves)
-    if trouble := st.session_state.pop(_TROUBLE, None):
-        st.warning(trouble)
+    asking.say_trouble()
 
 
 def sharpness_under_way(store: Store, networks: Sequence[Shown]) -> bool:
@@ -226,8 +225,8 @@ def _ask_here(jobs: Jobs, missing: Sequence[Shown], settings: Settings) -> None:
     at = max(one.step for one in missing) if missing[0].run is not None else None
     requests = [_request(one, [one.step]) for one in missing]
     st.button(
-        label, key="ask_sharpness_here", help=told, on_click=_begin,
-        args=(jobs, requests, settings, at),
+        label, key="ask_sharpness_here", help=told, on_click=asking.ask,
+        args=(jobs, KIND, requests, settings, at),
     )  # fmt: skip
 
 
@@ -246,8 +245,8 @@ def _ask_curves(jobs: Jobs, curves: Sequence[_Curve]) -> None:
     seconds = sum(_seconds(curve.one) * len(curve.steps) for curve in missing)
     told = _("Eigenvalues and trace at every checkpoint: about {s:.0f} s.").format(s=max(1.0, seconds))
     st.button(
-        label, key="ask_sharpness_curve", help=told, on_click=_begin,
-        args=(jobs, [_request(c.one, c.steps) for c in missing], None, None),
+        label, key="ask_sharpness_curve", help=told, on_click=asking.ask,
+        args=(jobs, KIND, [_request(c.one, c.steps) for c in missing]),
     )  # fmt: skip
 
 
@@ -258,7 +257,7 @@ def _progress(jobs: Jobs, asked: Sequence[Job | None], name: str, label: str) ->
         bar, stop = st.columns([4, 1], vertical_alignment="center")
         bar.progress(min(1.0, sum(job.progress for job in under_way) / len(under_way)), label)
         stop.button(
-            _("Cancel"), key=f"cancel_sharpness_{name}", on_click=_cancel,
+            _("Cancel"), key=f"cancel_sharpness_{name}", on_click=asking.cancel,
             args=(jobs, [job.id for job in under_way]),
         )  # fmt: skip
     return bool(under_way)
@@ -268,21 +267,3 @@ def _failures(asked: Sequence[tuple[Shown, Job | None]]) -> None:
     for one, job in asked:
         if job is not None and job.state == "failed":
             st.warning(one.lead + (job.message or _("The curvature was not measured.")))
-
-
-def _begin(
-    jobs: Jobs, requests: Sequence[Mapping[str, Any]], settings: Settings | None, at: int | None
-) -> None:
-    """Ask; what is asked of one step stays at it, which a run that goes on would leave behind."""
-    if settings is not None and at is not None:
-        settings.set(at=at)
-    try:
-        for request in requests:
-            jobs.ask(KIND, request)
-    except StoreFullError as error:
-        st.session_state[_TROUBLE] = str(error)
-
-
-def _cancel(jobs: Jobs, asked: Sequence[str]) -> None:
-    for job in asked:
-        jobs.cancel(job)
