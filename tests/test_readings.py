@@ -55,6 +55,8 @@ def test_held_out_sequences_with_the_gradient_of_their_own_loss(shape: str) -> N
     m = moment(e)
     reading = read(m, "held_out")
     assert reading is read(m, "held_out")
+    top = Place(e.layers - 1, e.directions - 1)
+    np.testing.assert_array_equal(readings.held_out_values(m, top, "r"), reading.values(top, "r"))
     task = TASKS[e.task]
     whole = task.validation_batch(e.length)
     assert reading.B == readings.HELD_OUT

@@ -16,6 +16,7 @@ import numpy as np
 from ..bptt import Trace
 from ..cells import CELLS
 from ..chain import ChainPassage
+from ..step import repeatable
 from ..tasks import TASKS, Batch
 from .dynamics import Place
 from .moment import Moment
@@ -88,6 +89,16 @@ def _held_out(moment: Moment) -> Reading:
     batch = first_of(TASKS[experiment.task].validation_batch(experiment.length), HELD_OUT, experiment.task)
     result = moment.network.loss_and_gradient(batch)
     return Reading(moment, batch, result.passage, result.outputs.double().numpy(), result.loss, True)
+
+
+def held_out_values(moment: Moment, place: Place, name: str) -> np.ndarray:
+    """(T, B, H): a gate or state over the held-out sequences, without the way back, which takes longer."""
+    experiment, network = moment.experiment, moment.network
+    batch = first_of(TASKS[experiment.task].validation_batch(experiment.length), HELD_OUT, experiment.task)
+    with repeatable():
+        passage = network.forward(network.tensors(batch)[0], keep=frozenset({name}))
+    found: np.ndarray = passage.traces[place.part][place.layer][place.direction].values[name].numpy()
+    return found
 
 
 def first_of(batch: Batch, count: int, task: str) -> Batch:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ..analysis.dynamics import Place
 from ..analysis.moment import moment
-from ..analysis.readings import Reading, is_one_hot, read
+from ..analysis.readings import Reading, held_out_values, is_one_hot
 from ..analysis.saturation import (
     bias_of,
     by_similarity,
@@ -328,7 +328,7 @@ def _over_training(store: Store, one: Shown, place: Place, gate: str) -> tuple[n
                 cache.clear()
             blob = one.parameters if run is None else store.checkpoint(run.id, step)
             at = moment(one.experiment, step, blob, one.kernel)
-            cache[key] = keeping(cell, read(at, "held_out").values(place, gate)).quantiles
+            cache[key] = keeping(cell, held_out_values(at, place, gate)).quantiles
         rows.append(cache[key])
     return np.array(steps), np.array(rows)
 
