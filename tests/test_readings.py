@@ -80,6 +80,14 @@ def test_held_out_sequences_with_the_gradient_of_their_own_loss(shape: str) -> N
     )
 
 
+def test_large_networks_read_fewer_sequences() -> None:
+    counts = [
+        readings.held_out_count(small(cell="gru", length=T, hidden=H))
+        for T, H in ((6, 4), (500, 64), (500, 128), (2000, 128))
+    ]
+    assert counts == [64, 31, 15, 8]
+
+
 def test_a_typed_sequence_is_read_whatever_its_length() -> None:
     e = small(cell="lstm", task="text", length=10)
     m = moment(e)

@@ -16,13 +16,16 @@ import numpy as np
 from ..bptt import Trace
 from ..cells import CELLS
 from ..chain import ChainPassage
+from ..experiment import Experiment
 from ..step import repeatable
 from ..tasks import TASKS, Batch
 from .dynamics import Place
 from .moment import Moment
 
 OVER = ("step", "held_out")
-HELD_OUT = 64  # sequences that are read, the first of the validation set
+HELD_OUT = 64  # sequences that are read, the first of the validation set; of large networks fewer,
+LEAST_HELD_OUT = 8
+STATE_NUMBERS = 1_000_000  # so that there are no more numbers of a state than this: a quarter of a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +87,28 @@ def read(moment: Moment, over: str) -> Reading:
     return found
 
 
+def held_out_count(e: Experiment) -> int:
+    """How many held-out sequences a network of this size reads."""
+    numbers = e.steps_per_sequence() * e.hidden * e.layers * e.directions
+    return max(LEAST_HELD_OUT, min(HELD_OUT, STATE_NUMBERS // numbers))
+
+
+def _held_out_batch(e: Experiment) -> Batch:
+    return first_of(TASKS[e.task].validation_batch(e.length), held_out_count(e), e.task)
+
+
 def _held_out(moment: Moment) -> Reading:
-    experiment = moment.experiment
-    batch = first_of(TASKS[experiment.task].validation_batch(experiment.length), HELD_OUT, experiment.task)
+    batch = _held_out_batch(moment.experiment)
     result = moment.network.loss_and_gradient(batch)
     return Reading(moment, batch, result.passage, result.outputs.double().numpy(), result.loss, True)
 
 
 def held_out_values(moment: Moment, place: Place, name: str) -> np.ndarray:
     """(T, B, H): a gate or state over the held-out sequences, without the way back, which takes longer."""
-    experiment, network = moment.experiment, moment.network
-    batch = first_of(TASKS[experiment.task].validation_batch(experiment.length), HELD_OUT, experiment.task)
+    network = moment.network
     with repeatable():
-        passage = network.forward(network.tensors(batch)[0], keep=frozenset({name}))
+        inputs = network.tensors(_held_out_batch(moment.experiment))[0]
+        passage = network.forward(inputs, keep=frozenset({name}))
     found: np.ndarray = passage.traces[place.part][place.layer][place.direction].values[name].numpy()
     return found
 

@@ -128,7 +128,7 @@ def _source_controls(shown: Sequence[Shown], section: str) -> None:
 
 
 def _count(one: Shown, over: str) -> int:
-    return one.experiment.batch if over == "step" else readings.HELD_OUT
+    return one.experiment.batch if over == "step" else readings.held_out_count(one.experiment)
 
 
 def _typing_help(task: str) -> str:
