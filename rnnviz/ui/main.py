@@ -59,6 +59,7 @@ pages = {
         _page("butterfly", _("Butterfly")),
         _page("cliff", _("The cliff")),
         _page("shapes", _("Shapes")),
+        _page("architectures", _("Architectures")),
     ],
     _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
 }
