@@ -65,7 +65,7 @@ def test_arrows_lead_where_a_change_of_an_input_arrives_in_a_real_network(experi
         assert changed == there, f"x_{t + 1}"
 
 
-def state_and_answers(network: Network, inputs: torch.Tensor) -> tuple[dict, dict]:  # type: ignore[type-arg]
+def state_and_answers(network: Network, inputs: torch.Tensor) -> tuple[dict, dict]:
     """Every state by its node, and every output by the node of its answer."""
     passage = network.forward(inputs)
     states, begin = {}, 0
@@ -162,7 +162,8 @@ def test_texts_lie_apart_and_inside_the_drawing_and_those_of_nodes_in_their_boxe
     lines = drawn.lines()
     for line in lines:
         left, top, right, bottom = line.box
-        assert left >= 0 and top >= 0 and right <= drawn.width and bottom <= drawn.height, line.words
+        assert 0 <= left < right <= drawn.width, line.words
+        assert 0 <= top < bottom <= drawn.height, line.words
         assert line.size >= 12
     for a, b in itertools.combinations(lines, 2):
         apart = a.box[2] <= b.box[0] or b.box[2] <= a.box[0] or a.box[3] <= b.box[1] or b.box[3] <= a.box[1]
@@ -185,16 +186,19 @@ def test_the_backward_direction_says_in_which_order_it_reads() -> None:
 def test_the_drawing_is_readable_without_motion_and_in_any_theme(one: Architecture) -> None:
     drawn = shown(one)
     text, root = drawn.svg(), svg(drawn)
-    assert root.get("role") == "img" and root.get("aria-label") == "alt"
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == "alt"
     assert root.get("viewBox") == f"0 0 {drawn.width:g} {drawn.height:g}"
     assert f"min-width:{drawn.width:g}px" in (root.get("style") or "")  # letters do not shrink
     still = text[text.index("prefers-reduced-motion") :]
-    assert "animation: none" in still and "opacity: 1" in still
+    assert "animation: none" in still
+    assert "opacity: 1" in still
     assert "PERIOD" not in text
     assert all(element.get("fill") is None for element in root.iter(TEXT))  # the page's own colour
     delays = [float(d) for d in re.findall(r"animation-delay:([\d.]+)s", text)]
     period = re.search(r"unrolled-box ([\d.]+)s", text)
-    assert period and max(delays) < float(period[1])
+    assert period
+    assert max(delays) < float(period[1])
     if drawn.graph.directions == 2:
         backward = [g for g in root.iter(GROUP) if g.get("class") == "arrow backward"]
         forward = [g for g in root.iter(GROUP) if g.get("class") == "arrow forward"]

@@ -1,7 +1,7 @@
 """A network unrolled over time as a drawing: what is read, every state, what hands on to what, the answers.
 
-`graph` says which nodes and arrows an experiment's network has; `drawing` gives them places and makes an SVG of
-them. A node lights up as soon as all that it reads is there, so the waves are the order of computation.
+`graph` says which nodes and arrows an experiment's network has; `drawing` gives them places and makes an SVG.
+A node lights up as soon as all that it reads is there, so the waves are the order of computation.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import pairwise
 from typing import Literal
 
 from ..cells import CELLS
@@ -146,12 +147,12 @@ def _below(span: range, layer: int, part: int, D: int) -> list[Arrow]:
 
 
 def _recurrence(span: range, layer: int, direction: int, part: int) -> list[Arrow]:
-    """From each state to the next that is computed: the direction backward goes from the right to the left."""
+    """From each state to the next that is computed: backward goes from the right to the left."""
     order = span[::-1] if direction else span
     way: Way = "backward" if direction else "forward"
     return [
         Arrow(Node("state", s, layer, direction, part), Node("state", t, layer, direction, part), way)
-        for s, t in zip(order, order[1:], strict=False)
+        for s, t in pairwise(order)
     ]
 
 
@@ -325,9 +326,8 @@ class Drawing:
         drawn += [self._box(node) for node in g.nodes]
         for line in self.lines():
             anchor = ' text-anchor="middle"' if line.middle else ""
-            drawn.append(
-                f'<text x="{line.x:g}" y="{line.y:g}" font-size="{line.size}"{anchor}>{escape(line.words)}</text>'
-            )
+            place = f'x="{line.x:g}" y="{line.y:g}" font-size="{line.size}"{anchor}'
+            drawn.append(f"<text {place}>{escape(line.words)}</text>")
         return (
             '<div class="unrolled-box"><svg class="unrolled" role="img" '
             f'aria-label="{escape(self.alt, quote=True)}" viewBox="0 0 {self.width:g} {self.height:g}" '

@@ -25,7 +25,7 @@ from .text import _, words
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 KINDS: dict[str, Kind] = {
-    "form": Choice("one_to_many", {name: one.label for name, one in ARCHITECTURES.items()})
+    "form": Choice("many_to_one", {name: one.label for name, one in ARCHITECTURES.items()})
 }
 SETTINGS = Settings("architectures", KINDS)
 BITS = 32  # of a number in single precision
@@ -45,7 +45,8 @@ def alt(name: str) -> str:
     """What the drawing shows, for who does not see it."""
     one = ARCHITECTURES[name]
     inputs, answers = written(one.drawn)
-    return _("{label}, unrolled over {T} steps. {what} It reads: {inputs}. The right answer: {answers}.").format(
+    told = _("{label}, unrolled over {T} steps. {what} It reads: {inputs}. The right answer: {answers}.")
+    return told.format(
         label=_(one.label), T=len(inputs), what=_(one.what), inputs="; ".join(inputs),
         answers="; ".join(answers),
     )  # fmt: skip
@@ -101,8 +102,8 @@ def nothing_to_do(experiment: Experiment) -> str:
     norms = gradient_norms(moment(experiment))
     recurrent, reading = norms["rnn.weight_hh_l0"], norms["rnn.weight_ih_l0"]
     return _(
-        "Measured in a pass over a batch of {B} with fresh weights: the gradient of `weight_hh_l0` has the norm "
-        "**{hh}**, that of `weight_ih_l0` {ih}. Training leaves W_hh as it was drawn."
+        "Measured in a pass over a batch of {B} with fresh weights: the gradient of `weight_hh_l0` has the "
+        "norm **{hh}**, that of `weight_ih_l0` {ih}. Training leaves W_hh as it was drawn."
     ).format(B=experiment.batch, hh=of(recurrent), ih=of(reading))
 
 
@@ -162,8 +163,8 @@ def parameters_words(e: Experiment) -> str:
     layout = layout_of(e)
     counts = {name: part.stop - part.start for name, part in layout.groups.items()}
     return _(
-        "**Parameters:** {all:,}, of which {recurrent:,} multiply a state, {input:,} belong to the inputs and "
-        "biases, {output:,} make the answer."
+        "**Parameters:** {all:,}, of which {recurrent:,} multiply a state, {input:,} belong to the inputs "
+        "and biases, {output:,} make the answer."
     ).format(all=layout.size, **counts)
 
 
@@ -210,17 +211,17 @@ def before_words() -> str:
     H, characters = Experiment().hidden, TASKS["text"].input_size
     states = 2**DELAY
     return _(
-        "A **hidden Markov model** is in one of N states, so that it carries log2 N bits from step to step and "
-        "needs N² transitions. To repeat bits {delay} steps later it has to hold {delay} bits: {states:,} "
-        "states, {transitions:.1e} transitions. A recurrent network holds H real numbers instead: H = {H} in "
-        "single precision are {bits:,} bits, an upper limit of which training uses a part, moved on by {weights:,} "
-        "weights in W_hh. Units share the work, so that n of them that are on or off make 2ⁿ states: the "
-        "{delay} bits fit into {delay} units.\n\n"
-        "An **autoregressive model** predicts from a window of the last k inputs. It has no state, so it is fast "
-        "and easily trained, but what is k + 1 steps back does not exist for it. A table over {characters} "
-        "characters and k = {window} has {rows:,} rows; a linear one has k·I weights for each answer, and "
-        "grows with the window. A recurrent network has the same weights for a window of any length; whether "
-        "it learns to use it is the subject of the other pages."
+        "A **hidden Markov model** is in one of N states, so that it carries log2 N bits from step to step "
+        "and needs N² transitions. To repeat bits {delay} steps later it has to hold {delay} bits: "
+        "{states:,} states, {transitions:.1e} transitions. A recurrent network holds H real numbers "
+        "instead: H = {H} in single precision are {bits:,} bits, an upper limit of which training uses a "
+        "part, moved on by {weights:,} weights in W_hh. Units share the work, so that n of them that are on "
+        "or off make 2ⁿ states: the {delay} bits fit into {delay} units.\n\nAn **autoregressive model** "
+        "predicts from a window of the last k inputs. It has no state, so it is fast and easily trained, "
+        "but what is k + 1 steps back does not exist for it. A table over {characters} characters and k = "
+        "{window} has {rows:,} rows; a linear one has k·I weights for each answer, and grows with the "
+        "window. A recurrent network has the same weights for a window of any length; whether it learns to "
+        "use it is the subject of the other pages."
     ).format(
         delay=DELAY, states=states, transitions=float(states) ** 2, H=H, bits=H * BITS, weights=H * H,
         characters=characters, window=WINDOW, rows=math.prod([characters] * WINDOW),

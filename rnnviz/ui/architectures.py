@@ -16,7 +16,7 @@ from ..tasks import TASKS
 from ..tasks.task import Batch, Task
 from ..twins import Twins
 
-SPACE = "␣"  # what a blank is written as
+BLANKS, SPACE = (" ", "␣"), "space"  # what stands for a blank, and what it is written as
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ _REVERSAL = Experiment(
     task="reversal", length=6, cell="tanh", hidden=64, architecture="encoder_decoder", steps=1000
 )
 _SPELLING = Experiment(task="spelling", cell="gru", hidden=64, steps=1000)
-_REPETITION = Experiment(task="repetition", length=6, cell="gru", hidden=64, steps=1500)
+_REPETITION = Experiment(task="repetition", length=5, cell="gru", hidden=64, steps=1500)
 _FIRST = Experiment(task="permutation", length=100, cell="tanh", hidden=16, direction="both", steps=600)
 _SUM = Experiment(task="adding", length=50, cell="gru", hidden=32, steps=1500)
 _RUNNING = Experiment(task="parity_running", length=20, cell="gru", hidden=32, steps=600)
@@ -71,9 +71,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "One input, one answer: T = 1.",
         "Classifying a single vector, which needs no recurrent network.",
         (
-            "There is no recurrence to speak of. The only state before is h₀ = 0, so W_hh is multiplied by zero "
-            "and its gradient is zero; what is left is a plain layer, tanh(W_ih x + b_ih + b_hh), with a "
-            "linear layer on top. In a gated cell the gates are there, but nothing to keep.",
+            "There is no recurrence to speak of. The only state before is h₀ = 0, so W_hh is multiplied by "
+            "zero and its gradient is zero; what is left is a plain layer, tanh(W_ih x + b_ih + b_hh), with "
+            "a linear layer on top. In a gated cell the gates are there, but nothing to keep.",
         ),
         _BIT,
         lambda task: task.steps(task.min_length) == 1,
@@ -99,8 +99,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "An input at every step, one answer after the last.",
         "Sentiment of a review, the topic of a message, the digit in a picture that is read row by row.",
         (
-            "The loss stands at the last step alone. What happened at the first step is learned only from the "
-            "gradient that comes back through all T steps: this is where gradients vanish.",
+            "The loss stands at the last step alone. What happened at the first step is learned only from "
+            "the gradient that comes back through all T steps: this is where gradients vanish.",
         ),
         _SUM,
         lambda task: task.readout == "last",
@@ -110,8 +110,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "in_step": Architecture(
         "Many to many, in step",
         "An input and an answer at every step.",
-        "Slot filling and tagging of words, the next character of a text (text generation), labels for the frames "
-        "of a video.",
+        "Slot filling and tagging of words, the next character of a text (text generation), labels for the "
+        "frames of a video.",
         (
             "Each answer has a loss of its own, so that early steps are learned from nearby losses as well. "
             "An answer at t knows the inputs up to t and none after.",
@@ -126,9 +126,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "Everything is read before the first answer; the same network reads and writes.",
         "Translation, summaries, answers to questions, as sequence to sequence with shared weights.",
         (
-            "One set of weights has to serve both: to store while it reads, and to give out while it writes. "
-            "A sign to write tells it when to change over. While it writes it is told which symbol was right at the "
-            "step before (teacher forcing).",
+            "One set of weights has to serve both: to store while it reads, and to give out while it "
+            "writes. A sign to write tells it when to change over. While it writes it is told which symbol "
+            "was right at the step before (teacher forcing).",
         ),
         _REPETITION,
         lambda task: task.reads_first,
@@ -137,7 +137,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
     "encoder_decoder": Architecture(
         "Encoder and decoder",
-        "An encoder reads everything; a decoder with weights of its own goes on from its last state and writes.",
+        "An encoder reads everything; a decoder with weights of its own goes on from its last state and "
+        "writes.",
         "Translation (Cho et al. 2014; Sutskever, Vinyals & Le 2014), before attention.",
         (
             "The last state of each of the encoder's layers is all that the decoder learns about the input: "
@@ -149,21 +150,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ("architecture",),
         _REVERSAL.changed(length=3),
         {"architecture": "one"},
-        "Measured with four seeds, six symbols: after 1,000 steps one network writes 91 to 94 % of them right and "
-        "has not solved the task; encoder and decoder solve it within 150 to 225 steps. They have "
-        "twice the parameters (10,120 to 5,320), but one network of 92 units, with as many (10,220), does not solve it "
-        "either (94 to 96 %).",
+        "Measured with four seeds, six symbols: after 1,000 steps one network writes 91 to 94 % of them "
+        "right and has not solved the task; encoder and decoder solve it within 150 to 225 steps. They have "
+        "twice the parameters (10,120 to 5,320), but one network of 92 units, with as many (10,220), does "
+        "not solve it either (94 to 96 %).",
     ),
     "bidirectional": Architecture(
         "Bidirectional",
         "Two sets of units: one reads forward, the other from the end; their states lie side by side.",
-        "Slot filling, tagging and speech recognition where the whole utterance is there; reading for sentiment.",
+        "Slot filling, tagging and speech recognition where the whole utterance is there; reading for "
+        "sentiment.",
         (
-            "The backward direction's final state stands at t = 1: it has read x_T first and x_1 last. "
-            "An answer after all reads h_T of the forward and h_1 of the backward direction (h_n in PyTorch); "
+            "The backward direction's final state stands at t = 1: it has read x_T first and x_1 last. An "
+            "answer after all reads h_T of the forward and h_1 of the backward direction (h_n in PyTorch); "
             "output[-1] would give the backward direction after a single step.",
-            "The whole sequence has to be there before the first answer. So it cannot predict the next symbol, "
-            "and cannot answer while somebody is still speaking: the backward direction would have "
+            "The whole sequence has to be there before the first answer. So it cannot predict the next "
+            "symbol, and cannot answer while somebody is still speaking: the backward direction would have "
             "read what is asked for. Tasks whose inputs hold earlier answers therefore refuse it here.",
             "No task here has an answer in step that depends on later inputs, as a word's slot may: all "
             "of them can be solved forward, given enough memory. What the second direction saves is the way: "
@@ -174,7 +176,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ("direction",),
         _FIRST.changed(length=5),
         {"direction": "forward"},
-        "COMPARED_FIRST",
+        "Measured with four seeds, a symbol 100 steps back: read both ways it is known within 15 to 30 "
+        "steps of training. Reading forward, three networks of four (1,922 parameters to 3,842) still toss "
+        "a coin after 600. With 28 units and about as many parameters (3,698), forward learns it for three "
+        "seeds within 120 to 195 steps, and not at all for one: the memory can be learned, but here it need "
+        "not be.",
     ),
     "deep": Architecture(
         "Deep",
@@ -190,26 +196,30 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         ("layers",),
         _RUNNING.changed(length=5, cell="tanh", hidden=16, layers=2),
         {"layers": 1},
-        "Measured with four seeds, an echo after five steps: two layers solve it within 50 to 100 steps every "
-        "time. One layer of 16 units solves it for two seeds (125 and 250 steps) and for two stays at coin "
-        "tosses for all 1,000. One layer of 28 units, with more parameters than the two (983 to 915), still fails "
-        "for one seed of four.",
+        "Measured with four seeds, an echo after five steps: two layers solve it within 50 to 100 steps "
+        "every time. One layer of 16 units solves it for two seeds (125 and 250 steps; 371 parameters) and "
+        "for two stays at coin tosses for all 1,000. One layer of 28 units, with more parameters than the "
+        "two (983 to 915), still fails for one seed of four.",
     ),
     "deep_bidirectional": Architecture(
         "Deep and bidirectional",
         "Several layers, each in both directions; the next one reads both states side by side.",
         "Speech recognition, tagging, and the word vectors of ELMo (which kept its directions apart).",
         (
-            "From the second layer on both directions know the whole sequence, since the states below already do. "
-            "And no state of a layer can be computed before the layer below has been through, both "
-            "ways: watch the waves wait.",
+            "From the second layer on both directions know the whole sequence, since the states below "
+            "already do. And no state of a layer can be computed before the layer below has been through, "
+            "both ways: watch the waves wait.",
         ),
         _ROWS,
         _both_ways,
         ("layers", "direction"),
         _ROWS,
         {"layers": 1, "direction": "forward"},
-        "COMPARED_ROWS",
+        "Measured with four seeds: the deep bidirectional network reads 95 % of the digits after 90 to 105 "
+        "steps and 97 to 98 % at the end. One layer forward (586 parameters to 2,762) gets there for two "
+        "seeds, after 435 and 495 steps, and ends at 87 to 96 %. But one layer forward of 42 units, with "
+        "about as many parameters (2,614), does as well: 96 to 99 %. With 8 steps to read, what helps here "
+        "is the number of units.",
     ),
 }
 
@@ -251,4 +261,4 @@ def _number(value: float) -> str:
 
 
 def _symbol(name: str) -> str:
-    return SPACE if name == " " else name
+    return SPACE if name in BLANKS else name
