@@ -37,7 +37,7 @@ TEXT: Mapping[str, str] = {
 }
 """Default words of the drawing."""
 
-FONT = 13  # in units of the drawing, which is never shown smaller than it is
+FONT = 13  # pixels: the drawing is shown in its own size, and scrolls where that is too wide
 LETTER = 0.62  # width of a letter, of the font's size: of the widest fonts that visitors have
 LEFT, RIGHT = 112, 20  # room for the names of the rows
 WIDE = {1: 84, 2: 112}  # a time step's column, by the number of directions
@@ -331,7 +331,7 @@ class Drawing:
         return (
             '<div class="unrolled-box"><svg class="unrolled" role="img" '
             f'aria-label="{escape(self.alt, quote=True)}" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'style="min-width:{self.width:g}px;max-width:{1.15 * self.width:g}px" '
+            f'width="{self.width:g}" height="{self.height:g}" '
             f'xmlns="http://www.w3.org/2000/svg">{"".join(drawn)}</svg></div>'
             f"<style>{STYLE.replace('PERIOD', f'{period:g}s')}</style>"
         )
@@ -373,17 +373,20 @@ class Drawing:
 #: Boxes are always readable; a wave fills them. PERIOD is the time from one beginning to the next.
 STYLE = """
 .unrolled-box { overflow-x: auto; overscroll-behavior-x: contain; }
-.unrolled { display: block; width: 100%; height: auto; }
+.unrolled { display: block; }
 .unrolled text { fill: currentColor; font-family: inherit; }
-.unrolled .box { fill-opacity: 0.07; stroke-width: 1.5; animation: unrolled-box PERIOD linear infinite; }
-.unrolled .decoder { fill-opacity: 0.26; stroke-width: 3; }
-.unrolled .arrow { opacity: 0.6; stroke-width: 1.5; animation: unrolled-arrow PERIOD linear infinite; }
-.unrolled .handed { stroke-width: 4; }
-@keyframes unrolled-box { 0% { fill-opacity: 0.07; } 2% { fill-opacity: 0.55; } 14% { fill-opacity: 0.3; } }
-@keyframes unrolled-arrow { 0% { opacity: 0.6; } 2% { opacity: 1; stroke-width: 3.5; } 14% { opacity: 0.6; } }
+.unrolled .box { --rest: 0.07; fill-opacity: var(--rest); stroke-width: 1.5;
+  animation: unrolled-box PERIOD linear infinite; }
+.unrolled .decoder { --rest: 0.28; stroke-width: 3; }
+.unrolled .arrow { opacity: 0.5; stroke-width: 2; animation: unrolled-arrow PERIOD linear infinite; }
+.unrolled .handed { stroke-width: 5; }
+@keyframes unrolled-box {
+  0% { fill-opacity: var(--rest); } 2% { fill-opacity: 0.6; } 14% { fill-opacity: 0.34; }
+}
+@keyframes unrolled-arrow { 0% { opacity: 0.5; } 2% { opacity: 1; } 14% { opacity: 0.75; } }
 @media (prefers-reduced-motion: reduce) {
   .unrolled .box, .unrolled .arrow { animation: none; opacity: 1; }
-  .unrolled .box { fill-opacity: 0.3; }
+  .unrolled .box { fill-opacity: calc(0.2 + var(--rest)); }
 }
 """
 

@@ -21,6 +21,7 @@ from .architectures import ARCHITECTURES, tasks_of, written
 from .module_lines import reading_lines
 from .setting_kinds import Choice, Kind
 from .settings import Settings
+from .svg_box import svg_box
 from .text import _, words
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
@@ -30,6 +31,7 @@ KINDS: dict[str, Kind] = {
 SETTINGS = Settings("architectures", KINDS)
 BITS = 32  # of a number in single precision
 DELAY = 20  # steps, of the echo that says how many states a Markov model needs
+SCROLL = 18  # pixels: room for the bar of a drawing that is too wide
 WINDOW = 5  # characters of an autoregressive table
 
 
@@ -37,7 +39,8 @@ def drawing_section(name: str) -> None:
     """The network unrolled over a sequence of its task."""
     drawn = ARCHITECTURES[name].drawn
     inputs, answers = written(drawn)
-    st.html(drawing(drawn, inputs, answers, alt(name), words(TEXT)).svg())
+    made = drawing(drawn, inputs, answers, alt(name), words(TEXT))
+    svg_box(made.svg(), key="architecture", height=math.ceil(made.height) + SCROLL)
     st.caption(caption(name))
 
 

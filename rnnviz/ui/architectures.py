@@ -169,7 +169,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
             "read what is asked for. Tasks whose inputs hold earlier answers therefore refuse it here.",
             "No task here has an answer in step that depends on later inputs, as a word's slot may: all "
             "of them can be solved forward, given enough memory. What the second direction saves is the way: "
-            "below, the answer is the first symbol, which the backward direction has read last.",
+            "in what is trained here the answer is the first symbol, that the backward direction reads last.",
         ),
         _FIRST,
         _both_ways,
