@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -63,6 +64,34 @@ def test_arrows_lead_where_a_change_of_an_input_arrives_in_a_real_network(experi
         changed |= {node for node in first if not torch.equal(first[node], last[node])}
         there = {n for n in reached(found, Node("input", t)) if n.kind in ("state", "answer")}
         assert changed == there, f"x_{t + 1}"
+
+
+BOTH = [experiment for experiment in NETWORKS if experiment.directions == 2]
+
+
+@pytest.mark.parametrize("direction", [0, 1])
+@pytest.mark.parametrize("experiment", BOTH, ids=lambda e: f"{e.task}-{e.layers}-{e.length}")
+def test_answers_read_each_direction_where_a_real_network_does(
+    experiment: Experiment, direction: int
+) -> None:
+    """With the weights of the other direction at zero, an answer knows what this one has read by then."""
+    found, network = graph(experiment), Network(experiment)
+    top, H = experiment.layers - 1, experiment.hidden
+    network.parameters["out.weight"][:, (1 - direction) * H : (2 - direction) * H] = 0
+    kept = tuple(
+        a for a in found.arrows
+        if not (a.head.kind == "concat" and a.head.layer == top and a.tail.direction != direction)
+    )  # fmt: skip
+    one_way = replace(found, arrows=kept)
+    inputs = torch.linspace(-1, 1, found.T * TASKS[experiment.task].input_size, dtype=torch.float64)
+    inputs = inputs.reshape(found.T, 1, -1)
+    first = state_and_answers(network, inputs)[1]
+    for t in range(found.T):
+        moved = inputs.clone()
+        moved[t] += 0.5
+        last = state_and_answers(network, moved)[1]
+        changed = {node for node in first if not torch.equal(first[node], last[node])}
+        assert changed == {n for n in reached(one_way, Node("input", t)) if n.kind == "answer"}
 
 
 def state_and_answers(network: Network, inputs: torch.Tensor) -> tuple[dict, dict]:

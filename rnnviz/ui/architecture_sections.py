@@ -48,7 +48,7 @@ def alt(name: str) -> str:
     """What the drawing shows, for who does not see it."""
     one = ARCHITECTURES[name]
     inputs, answers = written(one.drawn)
-    told = _("{label}, unrolled over {T} steps. {what} It reads: {inputs}. The right answer: {answers}.")
+    told = _("{label}, unrolled, T = {T}. {what} It reads: {inputs}. The right answer: {answers}.")
     return told.format(
         label=_(one.label), T=len(inputs), what=_(one.what), inputs="; ".join(inputs),
         answers="; ".join(answers),
@@ -60,7 +60,7 @@ def caption(name: str) -> str:
     one = ARCHITECTURES[name]
     e, task = one.drawn, TASKS[one.drawn.task]
     told = [
-        _("A validation sequence of the task {task} over {T} steps.").format(
+        _("A validation sequence of the task {task}, T = {T}.").format(
             task=_(task.label), T=e.steps_per_sequence()
         ),
         _("A box lights up as soon as all that it reads is there; the top line is the loss."),
