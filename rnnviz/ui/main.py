@@ -62,6 +62,7 @@ pages = {
         _page("cliff", _("The cliff")),
         _page("cell", _("Inside the cell")),
         _page("shapes", _("Shapes")),
+        _page("architectures", _("Architectures")),
     ],
     _("Runs"): [_page("lessons", _("Lessons")), _page("runs", _("Runs"))],
 }

@@ -1,4 +1,4 @@
-"""Lines of Python for torch.nn: a module and its call, and a network that loads a run's weights."""
+"""Lines of Python for torch.nn: a module and its call, a network's, and one that loads a run's weights."""
 
 from __future__ import annotations
 
@@ -61,6 +61,37 @@ def row_words(cell: str, hidden: int) -> str:
     )
 
 
+def reading_lines(experiment: Experiment) -> str:
+    """The recurrent modules of an experiment, how they are called and which part of it is read.
+
+    For cells that torch.nn has, as `loading_lines`, without the class and without a file of weights.
+    """
+    e, task = experiment, TASKS[experiment.task]
+    told = {name: value for name, value, usual in _told(e) if value != usual}
+    made = _module(e.cell, task.input_size, e.hidden, told)
+    T, every = e.steps_per_sequence(), task.readout == "every"
+    return "\n".join(
+        [
+            *(f"{part} = {made}" for part in parts(e.architecture)),
+            f"out = nn.Linear({e.directions * e.hidden}, {task.output_size})",
+            f"x = torch.zeros({T}, {e.batch}, {task.input_size})  # (T, B, I)",
+            *(
+                line.strip().replace("self.", "").replace("return ", "y = ")
+                for line in _forward(e, every, task.answered(e.length), task.output_size)
+            ),
+        ]
+    )
+
+
+def _told(e: Experiment) -> tuple[tuple[str, object, object], ...]:
+    """The arguments of a module beside its sizes: name, value, PyTorch's default."""
+    return (
+        ("num_layers", e.layers, 1),
+        ("bidirectional", e.directions == 2, False),
+        ("dropout", e.dropout, 0.0),
+    )
+
+
 def loading_lines(experiment: Experiment, file: str) -> str:
     """The network of an experiment in plain torch, which loads the file of its weights.
 
@@ -70,10 +101,7 @@ def loading_lines(experiment: Experiment, file: str) -> str:
     e, task = experiment, TASKS[experiment.task]
     if CELLS[e.cell].torch_module is None:
         raise ValueError(f"cell: torch.nn has no module for {e.cell}.")
-    options: dict[str, tuple[object, object]] = {
-        "num_layers": (e.layers, 1), "bidirectional": (e.directions == 2, False), "dropout": (e.dropout, 0.0),
-    }  # fmt: skip
-    told = {name: value for name, (value, usual) in options.items() if value != usual}
+    told = {name: value for name, value, usual in _told(e) if value != usual}
     rnn = _module(e.cell, task.input_size, e.hidden, told)
     every, answered = task.readout == "every", task.answered(e.length)
     modules = [f"        self.{part} = {rnn}" for part in parts(e.architecture)]

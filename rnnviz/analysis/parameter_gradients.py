@@ -1,0 +1,14 @@
+"""How large the gradient of the loss is for each parameter of a network."""
+
+from __future__ import annotations
+
+from .moment import Moment
+
+
+def gradient_norms(moment: Moment) -> dict[str, float]:
+    """Norm of the gradient of the loss of the moment's batch, by the parameter's name; not clipped.
+
+    In float64, whatever the run computes in. A parameter that has nothing to do has exactly 0.
+    """
+    views = moment.network.layout.views(moment.true.grad)
+    return {name: float(view.double().norm()) for name, view in views.items()}
