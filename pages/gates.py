@@ -20,5 +20,5 @@ st.markdown(_("What does each unit keep, write and show while the network reads?
 problem_list([*link.problems(), *SETTINGS.problems()])
 if gone:
     st.warning(_("A run that was on show is no longer there; it may have been deleted."))
-drawn_again(answers, store, kind, every=refresh(link.runs(store) if kind == "runs" else []))
+drawn_again(answers, store, kind, every=lambda: refresh(link.runs(store) if kind == "runs" else []))
 owner_bridge.ask(store)

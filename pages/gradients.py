@@ -54,5 +54,5 @@ def answers() -> None:
     busy(section == "products" and map_under_way(store, shown, where))
 
 
-drawn_again(answers, every=refresh(link.runs(store) if kind == "runs" else [], SETTINGS))
+drawn_again(answers, every=lambda: refresh(link.runs(store) if kind == "runs" else [], SETTINGS))
 owner_bridge.ask(store)

@@ -23,6 +23,5 @@ st.markdown(_("What does the loss look like around these weights, and which way 
 problem_list([*link.problems(), *SETTINGS.problems()])
 if gone:
     st.warning(_("A run that was on show is no longer there; it may have been deleted."))
-runs = link.runs(store) if kind == "runs" else []
-drawn_again(answers, store, kind, every=refresh(runs))
+drawn_again(answers, store, kind, every=lambda: refresh(link.runs(store) if kind == "runs" else []))
 owner_bridge.ask(store)

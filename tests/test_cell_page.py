@@ -131,17 +131,17 @@ def test_every_cell_is_shown_with_its_numbers(name: str) -> None:
 
 def test_what_stays_with_the_words() -> None:
     text = said(page(hold="f:0.8,i:0.6,o:0.44,g:0.5"))
-    assert "**Kept 0.8 of 0.5, erased 0.1, wrote 0.3, shows 0.44 of the memory.**" in text
+    assert "**Kept 80\u00a0% of 0.5, erased 0.1, wrote 0.3, shows 44\u00a0% of it.**" in text
     assert "$c_t$ = 0.7." in text
     assert "acts on $h_t$ alone" in text
     assert "The forget gate f is 1 to keep it and 0 to erase it" in text
-    assert "**Kept 0.75 of 0.3, erased 0.075, wrote 0.125; all of it is shown.**" in said(
+    assert "**Kept 75\u00a0% of 0.3, erased 0.075, wrote 0.125; all of it is shown.**" in said(
         page(show="gru", hold="z:0.75,n:0.5")
     )
     assert "**z = 1 keeps**" in said(page(show="gru"))
     text = said(page(show="gru_chung", hold="z:0.75,n:0.5"))
     assert "**z = 1 writes**" in text
-    assert "**Kept 0.25 of 0.3, erased 0.225, wrote 0.375;" in text
+    assert "**Kept 25\u00a0% of 0.3, erased 0.225, wrote 0.375;" in text
 
 
 def test_bars_begin_and_end_where_the_numbers_say() -> None:
@@ -199,10 +199,10 @@ def test_gates_are_held_and_let_go() -> None:
 @pytest.mark.parametrize("name", [name for name, cell in CELLS.items() if len(cell.gates) > 1])
 def test_it_can_be_made_plain(name: str) -> None:
     app = page(show=name)
-    assert "So it is not held now" in said(app)
+    assert "Now the gates are not at these values" in said(app)
     next(one for one in app.button if one.label.startswith("Make it plain")).click().run()
     text, data = said(app), drawn(app)
-    assert "So it is held now" in text
+    assert "Now they are" in text
     held = dict(Holds().read(address(app)["hold"]))
     assert held == plain_at(CELLS[name])
     if CELLS[name].family == "gru":

@@ -112,6 +112,24 @@ def test_an_element_after_a_bare_fragment_has_no_place(sent: list[ForwardMsg]) -
     assert left(boxed=True) == []
 
 
+def test_a_part_that_is_to_be_faster_has_the_whole_page_drawn_anew(sent: list[ForwardMsg]) -> None:
+    """Only a page can say how often a part of it is drawn again."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from rnnviz.ui.fragments import drawn_again
+
+        def part() -> None:
+            st.session_state["busy"] = True  # found out while it is drawn
+
+        drawn_again(part, every=lambda: 0.5 if st.session_state.get("busy") else None)
+
+    assert not AppTest.from_function(script).run().exception
+    told = [message.auto_rerun.interval for message in sent if message.HasField("auto_rerun")]
+    assert told == [0.5]
+
+
 def test_there_is_no_part_within_another(caplog: pytest.LogCaptureFixture) -> None:
     def script() -> None:
         from rnnviz.ui.fragments import drawn_again

@@ -72,6 +72,8 @@ def test_correlations_are_pearsons() -> None:
     values, inputs = rng.standard_normal((7, 5, 3)), rng.standard_normal((7, 5, 2))
     marks = np.array([[1], [2], [3], [4], [0]])
     values[..., 2] = 1.0
+    inputs = np.concatenate([inputs, np.zeros((7, 5, 1))], 2)
+    inputs[marks[:, 0], np.arange(5), 2] = 1  # a channel that says what the marks say
     found, names = correlations(values, inputs, marks)
     assert names == [0, 1, "marked", "since", "time"]
     marked = np.zeros((7, 5))
@@ -82,6 +84,10 @@ def test_correlations_are_pearsons() -> None:
             plain = np.corrcoef(values[..., u].ravel(), event.ravel())[0, 1]
             assert found[u, k] == pytest.approx(plain, abs=1e-12)
     assert np.isnan(found[2]).all()
+    from_the_end, _names = correlations(values, inputs, marks, backward=True)
+    since = marked[::-1].cumsum(0)[::-1]
+    plain = np.corrcoef(values[..., 0].ravel(), since.ravel())[0, 1]
+    assert from_the_end[0, 3] == pytest.approx(plain, abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -124,13 +124,14 @@ def _chance(truth: np.ndarray, symbol: bool) -> float:
 
 
 def correlations(
-    values: np.ndarray, inputs: np.ndarray, marks: np.ndarray
+    values: np.ndarray, inputs: np.ndarray, marks: np.ndarray, backward: bool = False
 ) -> tuple[np.ndarray, list[str | int]]:
     """How closely each unit follows what happens, over all time steps of all sequences.
 
     values: (T, B, H); inputs: (T, B, I); marks: (B, M). Returns (H, E) correlations of Pearson, NaN where
     one of the two does not vary, and what the E events are: the number of an input channel, "marked" (1 at a
-    marked step), "since" (1 from the first marked step on), "time" (t itself).
+    marked step), "since" (1 from the first marked step that is read on), "time" (t itself). A channel that is
+    1 at the marked steps alone is left out, as it is "marked". backward: the layer reads from the end.
     """
     T, B, _H = values.shape
     events: list[np.ndarray] = [inputs[..., k] for k in range(inputs.shape[-1])]
@@ -140,7 +141,11 @@ def correlations(
         for m in range(marks.shape[1]):
             there = marks[:, m] < T
             marked[marks[there, m], np.flatnonzero(there)] = 1.0
-        events += [marked, (np.cumsum(marked, 0) > 0).astype(float)]
+        own = [k for k, event in enumerate(events) if np.array_equal(event, marked)]
+        events = [event for k, event in enumerate(events) if k not in own]
+        names = [name for name in names if name not in own]
+        order = slice(None, None, -1 if backward else 1)
+        events += [marked, (np.cumsum(marked[order], 0)[order] > 0).astype(float)]
         names += ["marked", "since"]
     events.append(np.broadcast_to(np.arange(T, dtype=float)[:, None], (T, B)))
     names.append("time")

@@ -148,12 +148,15 @@ def _typed(moment: Moment, inputs: np.ndarray) -> Reading:
 def typed(task_name: str, text: str, most: int = 2000) -> np.ndarray:
     """A typed sequence as inputs (T, I).
 
-    Of symbols: one character each where every symbol is one, else their names between spaces. Of numbers:
+    Of symbols: one character each where every symbol is one, else their names between spaces; capitals are
+    as small letters where no symbol has one. Of numbers:
     time steps between spaces, the channels of each between commas. Raises ValueError, one sentence.
     """
     task = TASKS[task_name]
     names = [_symbol(name) for name in task.channels()]
     if symbolic(task_name):
+        if all(name == name.lower() for name in names):
+            text = text.lower()
         parts = list(text) if all(len(name) == 1 for name in names) else text.split()
         if " " not in names:
             parts = [part for part in parts if not part.isspace()]
@@ -191,14 +194,21 @@ def symbolic(task_name: str) -> bool:
     return is_one_hot(task.sample(np.random.default_rng(0), task.default_length, 1).inputs[:, 0])
 
 
-def as_text(task_name: str, inputs: np.ndarray) -> str:
-    """The inverse of `typed`, (T, I) to what would have to be typed; numbers to six digits."""
+def as_text(task_name: str, inputs: np.ndarray, most: int | None = None) -> str:
+    """The inverse of `typed`, (T, I) to what would have to be typed; numbers to three digits.
+
+    most: characters, into which the first steps go, each of them whole.
+    """
     task = TASKS[task_name]
     names = [_symbol(name) for name in task.channels()]
     if symbolic(task_name):
         parts = [names[k] for k in inputs.argmax(-1)]
-        return ("" if all(len(name) == 1 for name in names) else " ").join(parts)
-    return " ".join(",".join(f"{v:.6g}" for v in row) for row in inputs)
+        text = ("" if all(len(name) == 1 for name in names) else " ").join(parts)
+    else:
+        text = " ".join(",".join(f"{v:.3g}" for v in row) for row in inputs)
+    if most is None or len(text) <= most:
+        return text
+    return text[:most].rsplit(" ", 1)[0] if " " in text[:most] else text[:most]
 
 
 def _symbol(name: str) -> str:

@@ -116,7 +116,8 @@ def keeping_figure(curves: Sequence[Keeps], length: int, text: Mapping[str, str]
                     go.Scatter(
                         x=np.concatenate([steps[finite], steps[finite][::-1]]),
                         y=np.concatenate([rows[finite, above], rows[finite, below][::-1]]),
-                        fill="toself", fillcolor=faint(curve.color, alpha), line={"width": 0},
+                        fill="toself", fillcolor=faint(curve.color, alpha), mode="lines",
+                        line={"width": 0},
                         hoverinfo="skip", showlegend=False,
                     ), 1, column,
                 )  # fmt: skip
@@ -125,6 +126,11 @@ def keeping_figure(curves: Sequence[Keeps], length: int, text: Mapping[str, str]
                     x=steps, y=rows[:, 2], mode="lines+markers", name=curve.name or text["median"],
                     line={"color": curve.color, "dash": DASHES[k % len(DASHES)]}, marker={"size": 4},
                     showlegend=column == 1 and len(curves) > 1,
+                    # Of a single checkpoint there is no band.
+                    error_y={
+                        "type": "data", "symmetric": False, "array": rows[:, 4] - rows[:, 2],
+                        "arrayminus": rows[:, 2] - rows[:, 0], "visible": len(steps) == 1,
+                    },
                     hovertemplate="%{x:,}: %{y:.3g}<extra></extra>",
                 ), 1, column,
             )  # fmt: skip
@@ -261,7 +267,9 @@ def without_figure(
         y=base, line={"color": INK, "dash": "dot"}, annotation_text=text["all"].format(loss=f"{base:.3g}"),
         annotation_position="top right",
     )  # fmt: skip
-    figure.update_xaxes(title_text=text["without"], type="category", tickangle=0, nticks=16)
+    figure.update_xaxes(
+        title_text=text["without"], type="category", tickangle=0, dtick=1 if len(units) <= 40 else None
+    )
     figure.update_yaxes(title_text=text["loss"], rangemode="tozero")
     return themed(figure, 320)
 

@@ -202,7 +202,7 @@ def proof(inside: Inside, unit: int) -> None:
             "With {at} the equations of this GRU become $h_t = \\tanh(W_{{in}} x_t + b_{{in}} + W_{{hn}} "
             "h_{{t-1}} + b_{{hn}})$: a plain tanh RNN, exactly; in floating point equal up to rounding."
         )
-    state = _("So it is held now.") if there else _("So it is not held now: the gates do something else.")
+    state = _("Now they are.") if there else _("Now the gates are not at these values.")
     st.markdown(f"{numbers}\n\n{claim.format(at=at)} {state}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..analysis.inside import Inside
 from ..analysis.latex import short
 from ..cells import Cell
-from .text import _
+from .text import _, percent
 
 
 def question() -> str:
@@ -77,23 +77,24 @@ def verdict(inside: Inside, unit: int) -> str:
     if cell.family == "lstm":
         let_in = v["i"] if "i" in v else v["1 - f"]
         return _(
-            "**Kept {f} of {before}, erased {rest}, wrote {written}, shows {o} of the memory.** Of "
+            "**Kept {share} of {before}, erased {rest}, wrote {written}, shows {o_share} of it.** Of "
             "$c_{{t-1}}$ = {before} the forget gate leaves {kept}. {i} of the candidate {g} is written, so "
             "$c_t$ = {c}. The output gate shows {o} of tanh($c_t$) = {tanh}: $h_t$ = {h}. It acts on $h_t$ "
             "alone: whatever o is, $c_t$ = {c} goes on to the next step."
         ).format(
-            f=told["f"], before=told["c_before"], rest=short(v["c_before"] - v["f * c_before"]),
+            share=percent(v["f"]), o_share=percent(v["o"]), before=told["c_before"],
+            rest=short(v["c_before"] - v["f * c_before"]),
             written=short(_written(v)), o=told["o"], kept=told["f * c_before"], i=short(let_in), g=told["g"],
             c=told["c"], tanh=told["tanh_c"], h=told["h"],
         )  # fmt: skip
     part, kept, new = _gru(inside, v)
     return _(
-        "**Kept {part} of {before}, erased {rest}, wrote {written}; all of it is shown.** z = {z}: {kept} of "
-        "the old state $h_{{t-1}}$ = {before} stays, and {new} of the candidate {n} is written: $h_t$ = {h}. "
-        "The reset gate let the candidate see {r} of the past. A GRU has no output gate: its state is its "
+        "**Kept {share} of {before}, erased {rest}, wrote {written}; all of it is shown.** z = {z}: {kept} "
+        "of the old state $h_{{t-1}}$ = {before} stays, and {new} of the candidate {n} is written: "
+        "$h_t$ = {h}. The reset gate let the candidate see {r} of the past. A GRU has no output gate: its state is its "
         "memory."
     ).format(
-        part=short(part), before=told["h_before"], rest=short(v["h_before"] - kept),
+        share=percent(part), before=told["h_before"], rest=short(v["h_before"] - kept),
         written=short(_written(v)), z=told["z"], kept=short(kept), new=short(new),
         n=told["n"], h=told["h"], r=told["r"],
     )  # fmt: skip

@@ -15,10 +15,13 @@ _within: ContextVar[bool] = ContextVar("_within", default=False)
 def drawn_again(
     draw: Callable[..., None],
     *given: Any,
-    every: float | None = None,
+    every: float | Callable[[], float | None] | None = None,
     width: int | Literal["stretch", "content"] = "stretch",
 ) -> None:
     """Draw a part of the page here, and again every so many seconds; None: only with the page.
+
+    every: a function is asked after each drawing too, and where it says something else than it did for the
+    page, the whole page is drawn anew, since nothing less makes a part faster, slower or still.
 
     Streamlit counts a page's elements by their place in a box. When a part begins anew, what it has drawn but
     not yet sent is taken back, and nothing else. What stands after it, or within it as a part of its own,
@@ -28,6 +31,8 @@ def drawn_again(
     if _within.get():
         raise RuntimeError("a part that is drawn again cannot stand within another")
 
+    seconds = every() if callable(every) else every
+
     @wraps(draw)  # Streamlit tells the parts of one place apart by their names
     def draw_it() -> None:
         before = _within.set(True)
@@ -35,6 +40,8 @@ def drawn_again(
             draw(*given)
         finally:
             _within.reset(before)
+        if callable(every) and every() != seconds:
+            st.rerun()
 
     with st.container(width=width):
-        st.fragment(draw_it, run_every=every)()
+        st.fragment(draw_it, run_every=seconds)()

@@ -13,11 +13,11 @@ from ..runs.store import Run, Store
 from ..tasks import TASKS
 from . import link, networks
 from .gates_sections import memory_section, saturation_section, time_section
-from .gates_settings import ORDERS, SECTIONS, SETTINGS, SOURCES
+from .gates_settings import MOST_TYPED, ORDERS, SECTIONS, SETTINGS, SOURCES
 from .networks import Shown
 from .remembered_sections import probe_section, without_section
 from .text import _
-from .text_section import text_section
+from .text_section import names_the_next, text_section
 
 RUN_SECONDS, PLAY_SECONDS = 2.0, 0.4
 _PLAYING = "gates_playing"
@@ -61,6 +61,7 @@ def answers(store: Store, kind: str) -> None:
         found = _reading(one)
         if isinstance(found, str):
             st.warning(one.lead + found)
+            st.session_state[_PLAYING] = False
             link.write(SETTINGS)
             return
         reads.append(found)
@@ -77,11 +78,15 @@ def _controls(store: Store, runs: Sequence[Run], steps: Sequence[int]) -> tuple[
         if len(steps) > 1:
             with st.container(width=320):
                 step = networks.checkpoint(SETTINGS, steps)
-            if section != "memory":
+            if section == "memory":
+                st.session_state[_PLAYING] = False
+            else:
                 _play_button(steps)
         shown = networks.at_checkpoint(store, runs, step) if runs else networks.fresh()
         if not shown:
             return [], Place()
+        if section == "text":
+            shown = [one for one in shown if names_the_next(one.experiment)] or shown
         if section in ("time", "without", "text") and len(shown) > 1:
             letter = SETTINGS.switch("of", _("Network"), [one.letter for one in shown])
             shown = [one for one in shown if one.letter == letter]
@@ -96,7 +101,7 @@ def _controls(store: Store, runs: Sequence[Run], steps: Sequence[int]) -> tuple[
             direction = int(SETTINGS.switch("way", _("Direction")) == "backward")
         if e.architecture != "one" and all(one.experiment.architecture != "one" for one in shown):
             part = int(SETTINGS.switch("part", _("Part")) == "decoder")
-    if section not in ("probe", "without"):
+    if section in ("time", "saturation", "text"):
         _source_controls(shown, section)
     return shown, Place(layer, direction, part)
 
@@ -150,7 +155,7 @@ def _reading(one: Shown) -> Reading | str:
     task = one.experiment.task
     if not text:
         batch = readings.read(moment, "held_out").batch
-        SETTINGS.set(typed=readings.as_text(task, batch.inputs[:, 0])[:2000])
+        SETTINGS.set(typed=readings.as_text(task, batch.inputs[:, 0], MOST_TYPED))
         st.rerun()
     try:
         return readings.read_typed(moment, readings.typed(task, text))
@@ -182,4 +187,3 @@ def _play(steps: Sequence[int]) -> None:
         SETTINGS.set(at=later[0])
     if len(later) <= 1:
         st.session_state[_PLAYING] = False
-        st.rerun()

@@ -29,7 +29,7 @@ from .gates_settings import SETTINGS
 from .gates_words import gates_of, told
 from .networks import Shown
 from .text import _, percent, words
-from .time_maps import Pane, gate_pane, gradient_pane, signed_pane, time_maps
+from .time_maps import DECADES, Pane, gate_pane, gradient_pane, signed_pane, time_maps
 
 MOST_CHECKPOINTS = 24  # of a run that are read for figures over training
 MOST_LINES = 4
@@ -108,7 +108,7 @@ def panes_of(reading: Reading, place: Place, index: int | None) -> list[Pane]:
     grad = reading.grad(place)
     if grad is not None:
         absolute = np.abs(grad).mean(1) if index is None else grad[:, index]
-        note = _("its own loss, through everything that comes later; log scale")
+        note = _("its own loss, through all that is read later; {n} decades, log scale").format(n=DECADES)
         panes.append(gradient_pane("|dL/dh|", _("Gradient |dL/dh|"), note, absolute))
     return panes
 
@@ -185,10 +185,15 @@ def _answer_words(one: Shown, reading: Reading, index: int | None) -> str:
     where = _("the batch of training step {step:,}").format(step=one.step)
     if SETTINGS["over"] == "held_out":
         where = _("held-out sequences, which training never saw")
+        if one.run is not None and one.run.origin is not None:
+            where = _("sequences of the validation set")
     if not reading.known:
-        T = len(reading.batch.inputs)
         text = _("**Your sequence**, {T} time steps. No right answer is known, so there is no gradient.")
-        return one.lead + text.format(T=T)
+        text = text.format(T=len(reading.batch.inputs))
+        if task.readout == "last":
+            said = task.predicted(reading.outputs[0])
+            text += " " + _("The network says: {said}.").format(said=said)
+        return one.lead + text
     if index is None:
         told = _("**Mean over {B} sequences** of {where}; the gradient's is that of absolute values.")
         return one.lead + told.format(B=reading.B, where=where)
@@ -228,13 +233,6 @@ def saturation_section(
     store: Store, networks: Sequence[Shown], reads: Sequence[Reading], place: Place
 ) -> None:
     """How often each gate of each unit is shut or open."""
-    st.markdown(
-        _(
-            "A gate below 0.1 is as good as shut, above 0.9 as good as open. There its sigmoid is flat, so "
-            "hardly any gradient passes through the gate itself. Each point is a unit: right at the bottom, "
-            "always shut; top left, always open; at the origin, never at either end."
-        )
-    )
     clouds, said = [], []
     for one, reading in zip(networks, reads, strict=True):
         gates = gates_of(one.experiment.cell)
@@ -247,18 +245,25 @@ def saturation_section(
             found = ends(reading.values(place, gate))
             clouds.append(figures.Cloud(gate, one.name, found.shut, found.open))
             told_ = _("{gate}: {shut} of the time shut, {open} open")
+            title = told(CELLS[one.experiment.cell], gate)[0]
             parts.append(
                 told_.format(
-                    gate=gate, shut=percent(float(found.shut.mean())), open=percent(float(found.open.mean()))
+                    gate=title, shut=percent(float(found.shut.mean())), open=percent(float(found.open.mean()))
                 )
             )
-        said.append(one.lead + "; ".join(parts) + ".")
+        said.append(f"{one.lead}{'; '.join(parts)}. {_over_words(reading)}")
     if clouds:
+        st.markdown(
+            _(
+                "A gate below 0.1 is as good as shut, above 0.9 as good as open. There its sigmoid is flat, "
+                "so hardly any gradient passes through the gate itself. Each point is a unit: right at the "
+                "bottom, always shut; top left, always open; at the origin, never at either end."
+            )
+        )
         figure = figures.ends_figure(clouds, words(figures.TEXT))
         st.plotly_chart(figure, key="ends", config=CONFIG, alt=_("Shares of time shut and open, by unit"))
     for sentence in said:
         st.markdown(sentence)
-    st.caption(_over_words(reads[0]))
 
 
 def _over_words(reading: Reading) -> str:
@@ -272,15 +277,8 @@ def _over_words(reading: Reading) -> str:
 
 def memory_section(store: Store, networks: Sequence[Shown], reads: Sequence[Reading], place: Place) -> None:
     """What is kept each step, the memory time it implies, and the bias behind it."""
-    st.markdown(
-        _(
-            "What is multiplied by f at each step falls to 1/e (37 %) after -1/ln f steps: 0.5 gives 1.4 "
-            "steps, 0.9 gives 9.5, 0.99 gives 100. So a forget gate near 1 is a long memory. Bands hold 50 % "
-            "and 80 % of all values, over units, time steps and sequences."
-        )
-    )
     curves, said = [], []
-    for one, reading in zip(networks, reads, strict=True):
+    for one in networks:
         cell = CELLS[one.experiment.cell]
         gate = keeping_gate(cell)
         if gate is None:
@@ -289,27 +287,35 @@ def memory_section(store: Store, networks: Sequence[Shown], reads: Sequence[Read
             continue
         steps, quantiles = _over_training(store, one, place, gate[0])
         curves.append(figures.Keeps(one.name, one.color, steps, quantiles, memory_time(quantiles)))
-        now = keeping(cell, reading.values(place, gate[0]))
+        now = keeping(cell, held_out_values(one.moment, place, gate[0]))
         what = "f" if gate[0] == "f" else ("z" if gate[1] > 0 else "1 - z")
         told_ = _(
             "Kept each step ({what}), median {median}: a memory time of {time} steps of {T}. "
-            "The longest of a unit's mean: {longest} steps."
+            "The unit that keeps most on average has {longest} steps."
         )
         said.append(
             one.lead
             + told_.format(
                 what=what, median=of(float(now.quantiles[2])), time=of(float(memory_time(now.quantiles)[2])),
-                T=len(reading.batch.inputs), longest=of(float(np.max(memory_time(now.mean)))),
+                T=one.experiment.steps_per_sequence(), longest=of(float(np.max(memory_time(now.mean)))),
             )
         )  # fmt: skip
     if curves:
+        st.markdown(
+            _(
+                "What is multiplied by a factor at each step falls to 1/e (37 %) after -1/ln of it steps: "
+                "0.5 gives 1.4, 0.9 gives 9.5, 0.99 gives 100. For an LSTM the factor is the forget gate f, "
+                "for a GRU z, or 1 - z in Chung's form: near 1 it is a long memory. Lines are medians; bands "
+                "hold 50 % and 80 % of all values, over units, time steps and held-out sequences."
+            )
+        )
         T = max(len(reading.batch.inputs) for reading in reads)
         figure = figures.keeping_figure(curves, T, words(figures.TEXT))
         st.plotly_chart(figure, key="keeping", config=CONFIG, alt=_("What is kept each step over training"))
     for sentence in said:
         st.markdown(sentence)
     if curves:
-        _biases(store, networks, place)
+        _biases(store, [one for one in networks if one.step], place)
 
 
 def _over_training(store: Store, one: Shown, place: Place, gate: str) -> tuple[np.ndarray, np.ndarray]:
@@ -335,6 +341,8 @@ def _over_training(store: Store, one: Shown, place: Place, gate: str) -> tuple[n
 
 def _biases(store: Store, networks: Sequence[Shown], place: Place) -> None:
     """The keeping gate's bias at the start and now."""
+    if not networks:
+        return
     columns = st.columns(max(2, len(networks)))
     for column, one in zip(columns, networks, strict=False):
         gate = keeping_gate(CELLS[one.experiment.cell])
@@ -350,10 +358,10 @@ def _biases(store: Store, networks: Sequence[Shown], place: Place) -> None:
             figure = figures.bias_figure(found[0], found[1], one.color, words(figures.TEXT))
             key = f"bias_{one.letter}"
             st.plotly_chart(figure, key=key, config=CONFIG, alt=_("The gate's bias, start against now"))
-            moved = float(np.mean(found[1] - found[0]))
+            moved = float(np.mean(np.abs(found[1] - found[0])))
             told_ = _("Bias of {gate}, both of PyTorch's added: {start} on average at the start, {now} now.")
             st.caption(
                 one.lead
                 + told_.format(gate=gate[0], start=of(float(found[0].mean())), now=of(float(found[1].mean())))
-                + (" " + _("Training hardly moved it.") if abs(moved) < 0.05 else "")
+                + (" " + _("Training hardly moved it.") if moved < 0.05 else "")
             )

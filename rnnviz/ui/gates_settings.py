@@ -24,12 +24,14 @@ ORDERS = {
 }
 COLORS = {"surprise": "Surprise", "unit": "One unit (h)", "gate": "A gate of one unit"}
 
+MOST_TYPED = 4000  # characters of a sequence, which stands in the address
+
 _KINDS: dict[str, Kind] = {
     **KINDS,
     "show": Choice("time", SECTIONS),
     "of": Choice("A", {letter: letter for letter in "ABCD"}),
     "over": Choice("held_out", SOURCES),
-    "typed": Words("", 2000),
+    "typed": Words("", MOST_TYPED),
     "sequence": Number(1, 1, 100_000, 1),
     "mean": Choice("one", {"one": "One sequence", "mean": "Mean of all"}),
     "layer": Number(1, 1, 4, 1),
@@ -41,7 +43,7 @@ _KINDS: dict[str, Kind] = {
     "state": Choice("h", {"h": "h, what is shown", "c": "c, the memory"}),
     "gate": Choice("f", {name: name for name in ("i", "f", "g", "o", "r", "z", "n", "h")}),
     "held": Choice("shut", {"shut": "Shut: 0", "open": "Open: 1", "half": "Half: 0.5"}),
-    "whose": Choice("all", {"all": "Every unit", "one": "The marked unit"}),
+    "whose": Choice("all", {"all": "Every unit", "one": "One unit"}),
     "color": Choice("surprise", COLORS),
     "temperature": Number(0.8, 0.0, 3.0, 0.1),
     "count": Number(300, 10, 2000, 10),

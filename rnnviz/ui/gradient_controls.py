@@ -100,6 +100,4 @@ def refresh(runs: Sequence[Run], settings: Settings) -> float | None:
 
 def busy(now: bool) -> None:
     """Say whether something is computed that the figures wait for."""
-    if now != st.session_state.get(_BUSY, False):
-        st.session_state[_BUSY] = now
-        st.rerun()
+    st.session_state[_BUSY] = now

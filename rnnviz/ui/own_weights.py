@@ -145,7 +145,7 @@ def _found(file: WeightsFile, made: Plan) -> None:
     rows += [{_("name"): _("(zeros)"), _("shape"): "", _("becomes"): name} for name in made.zeros]
     rows += [{_("name"): _("(drawn by the seed)"), _("shape"): "", _("becomes"): name} for name in made.drawn]
     st.markdown(_about(made.module))
-    st.dataframe(rows, hide_index=True, height=min(38 + 35 * len(rows), 248), alt=_("Tensors of the file"))
+    st.dataframe(rows, hide_index=True, height=min(38 + 35 * len(rows), 178), alt=_("Tensors of the file"))
 
 
 def _about(module: Module) -> str:

@@ -62,8 +62,10 @@ def probe_section(store: Store, networks: Sequence[Shown], reads: Sequence[Readi
         key = f"probe_{lag}_{symbol}"
         st.plotly_chart(figure, key=key, config=CONFIG, alt=_("What can be read off the state over time"))
         for one, _k, probe in members:
-            st.markdown(one.lead + _probe_words(probe, lag))
-    _correlations(networks[0], reads[0], place)
+            st.markdown(one.lead + _probe_words(probe, lag, bool(place.direction)))
+    st.markdown(_("**What units follow**: correlation with what happens, in held-out sequences"))
+    for one in networks:
+        _correlations(one, place)
 
 
 def _mark_number(probe: Probe) -> int:
@@ -76,7 +78,7 @@ def _target(probe: Probe, lag: bool) -> str:
     return _("marked input {k}").format(k=probe.target.removeprefix("mark "))
 
 
-def _probe_words(probe: Probe, lag: bool) -> str:
+def _probe_words(probe: Probe, lag: bool, backward: bool) -> str:
     finite = np.isfinite(probe.score)
     if not finite.any():
         return _("**{what}:** some states are no numbers, so nothing can be read off.").format(
@@ -90,12 +92,12 @@ def _probe_words(probe: Probe, lag: bool) -> str:
             "More than halfway from chance to certainty up to {n} steps back; of the newest input {first}."
         )
         return told_.format(n=reach, first=percent(float(probe.score[0])))
-    last, best = float(probe.score[-1]), int(np.nanargmax(probe.score))
+    last, best = float(probe.score[0 if backward else -1]), int(np.nanargmax(probe.score))
 
     def score(v: float) -> str:
         return percent(v) if probe.symbol else f"R² = {of(v)}"
 
-    told_ = _("**{what}:** best told at t = {t}, {best}; at the last step {last}{verdict}.")
+    told_ = _("**{what}:** best told at t = {t}, {best}; after all is read {last}{verdict}.")
     halfway = probe.chance + 0.5 * (1 - probe.chance)
     verdict = _(", still there") if last > halfway else _(", lost by then")
     if float(probe.score[best]) <= halfway:
@@ -106,37 +108,37 @@ def _probe_words(probe: Probe, lag: bool) -> str:
     )  # fmt: skip
 
 
-def _correlations(one: Shown, reading: Reading, place: Place) -> None:
+def _correlations(one: Shown, place: Place) -> None:
     """Which units follow what happens."""
     reading = read(one.moment, "held_out")
     state = SETTINGS["state"] if SETTINGS["state"] in CELLS[one.experiment.cell].states else "h"
     steps = reading.steps(place) - 1
     marks = reading.batch.marks - int(steps[0])
     found, events = correlations(
-        reading.values(place, state), reading.batch.inputs[steps], np.where(marks < 0, len(steps), marks)
-    )
+        reading.values(place, state), reading.batch.inputs[steps], np.where(marks < 0, len(steps), marks),
+        bool(place.direction),
+    )  # fmt: skip
     names = [_event(one, event) for event in events]
     strength = np.abs(np.nan_to_num(found))
     rows = np.argsort(-strength.max(1), kind="stable")[:UNITS_SHOWN]
     columns = np.sort(np.argsort(-strength[rows].max(0), kind="stable")[:EVENTS_SHOWN])
-    st.markdown(
-        _("**What units follow** (correlation over all steps of {B} held-out sequences)").format(B=reading.B)
-    )
     figure = figures.correlation_figure(
         found[np.ix_(rows, columns)], [names[k] for k in columns], [int(r) + 1 for r in rows],
         words(figures.TEXT),
     )  # fmt: skip
-    st.plotly_chart(figure, key="correlations", config=CONFIG, alt=_("Correlation of units with events"))
+    st.plotly_chart(
+        figure, key=f"correlations_{one.letter}", config=CONFIG, alt=_("Correlation of units with events")
+    )
     best = rows[0]
     event = int(strength[best].argmax())
     told_ = _(
-        "{lead}Unit {unit} of {state} follows {event} most closely, with a correlation of {r}. The other "
-        "units stand below by how much they follow anything."
+        "{lead}Unit {unit} of {state} follows {event} most closely, with a correlation of {r}. Shown are the "
+        "{n} units that follow anything most closely."
     )
     st.markdown(
         told_.format(
             lead=one.lead, unit=int(best) + 1, state=state, event=names[event],
-            r=of(float(found[best, event])),
+            r=of(float(found[best, event])), n=len(rows),
         )
     )  # fmt: skip
 
@@ -209,7 +211,7 @@ def _held_gate(one: Shown, batch: object, base: float, place: Place) -> None:
         whose = SETTINGS.switch("whose", _("Of"))
         if whose == "one":
             with st.container(width=140):
-                SETTINGS.number("unit", _("Unit"))
+                SETTINGS.number("unit", _("Unit"), most=one.experiment.hidden)
     unit = min(int(SETTINGS["unit"]), one.experiment.hidden) - 1 if whose == "one" else None
     value = {"shut": 0.0, "open": 1.0, "half": 0.5}[held]
     hold = Hold(gate, value, unit, place.layer, place.direction, place.part)

@@ -129,13 +129,14 @@ class Settings:
             value=kind.of(self[name]), step=kind.step, **more,
         )  # fmt: skip
 
-    def number(self, name: str, label: str, **more: Any) -> Any:
-        """A field for a number."""
+    def number(self, name: str, label: str, most: float | None = None, **more: Any) -> Any:
+        """A field for a number; `most` where this page's network allows no more."""
         kind = self.kinds[name]
         assert isinstance(kind, Number)
+        high = kind.high if most is None else min(kind.high, most)
         return self._take(
-            name, st.number_input, label, min_value=kind.of(kind.low), max_value=kind.of(kind.high),
-            value=kind.of(self[name]), step=kind.step, **more,
+            name, st.number_input, label, min_value=kind.of(kind.low), max_value=kind.of(high),
+            value=kind.of(min(self[name], high)), step=kind.step, **more,
         )  # fmt: skip
 
     def text(self, name: str, label: str, **more: Any) -> str:

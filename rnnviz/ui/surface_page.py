@@ -137,10 +137,7 @@ def _play(steps: Sequence[int], ready: bool) -> None:
         SETTINGS.set(at=later[0])
     if len(later) <= 1:
         st.session_state[_PLAYING] = False
-        st.rerun()
 
 
 def _busy(now: bool) -> None:
-    if now != st.session_state.get(_BUSY, False):
-        st.session_state[_BUSY] = now
-        st.rerun()
+    st.session_state[_BUSY] = now

@@ -12,13 +12,14 @@ from ..analysis.dynamics import Place
 from ..analysis.probe import correlations
 from ..analysis.readings import Reading, read, symbolic
 from ..analysis.written import opinion, write
+from ..experiment import Experiment
 from ..numbers import of
 from ..runs.store import Store
 from ..tasks import TASKS
 from .gates_settings import SETTINGS
 from .gates_words import gates_of
 from .networks import Shown
-from .text import _, percent
+from .text import _
 
 INTERESTING = 6  # units that are named
 TOP = 3
@@ -37,8 +38,7 @@ _STYLE = """<style>
 def text_section(store: Store, networks: Sequence[Shown], reads: Sequence[Reading], place: Place) -> None:
     """What is read, coloured; what is expected next; and what the network writes itself."""
     one, reading = networks[0], reads[0]
-    task = TASKS[one.experiment.task]
-    if not (task.tells_answers and symbolic(one.experiment.task) and task.readout == "every"):
+    if not names_the_next(one.experiment):
         st.info(_("This network does not name the next symbol of what it reads. Train one on text."))
         return
     index = min(int(SETTINGS["sequence"]), reading.B) - 1 if reading.known else 0
@@ -47,20 +47,26 @@ def text_section(store: Store, networks: Sequence[Shown], reads: Sequence[Readin
         color = SETTINGS.switch("color", _("Colour by"))
         if color != "surprise":
             with st.container(width=140):
-                SETTINGS.number("unit", _("Unit"))
+                SETTINGS.number("unit", _("Unit"), most=one.experiment.hidden)
         if color == "gate":
             gates = gates_of(one.experiment.cell)
             if gates:
                 SETTINGS.switch("gate", _("Gate"), gates)
     st.html(_STYLE + _characters(one, reading, index, place, color))
     found = opinion(reading, index, TOP)
-    mean = float(np.nanmean(found.surprise)) if np.isfinite(found.surprise).any() else float("nan")
-    told_ = _(
-        "Under each character the likeliest next ones, the likeliest first; darker is likelier. "
-        "Surprise on average {nats} nats ({bits} bits) a character."
-    )
-    st.caption(told_.format(nats=of(mean), bits=of(mean / float(np.log(2)))) + " " + _color_words(color))
+    said = _("Under each character the likeliest next ones, the likeliest first; darker is likelier.")
+    if np.isfinite(found.surprise).any():
+        mean = float(np.nanmean(found.surprise))
+        told_ = _("Surprise, -ln of a character's probability, is {nats} on average ({bits} bits).")
+        said += " " + told_.format(nats=of(mean), bits=of(mean / float(np.log(2))))
+    st.caption(f"{said} {_color_words(color)}")
     _writing(one, reading, index)
+
+
+def names_the_next(e: Experiment) -> bool:
+    """Whether a network is trained to name the next symbol of what it reads."""
+    task = TASKS[e.task]
+    return task.tells_answers and symbolic(e.task) and task.readout == "every"
 
 
 def _color_words(color: str) -> str:
@@ -120,13 +126,18 @@ def _interesting(one: Shown, place: Place) -> None:
     strength = np.abs(np.nan_to_num(found))
     units = np.argsort(-strength.max(1), kind="stable")[:INTERESTING]
     names = TASKS[one.experiment.task].channels()
-    st.markdown(_("**Units that follow something**, the closest first; a click colours the text by one:"))
+    st.markdown(
+        _(
+            "**Units that follow something**, the closest first, with the correlation of h with it; a click "
+            "colours the text by one:"
+        )
+    )
     with st.container(horizontal=True, gap="small"):
         for unit in units:
             event = events[int(strength[unit].argmax())]
             what = _("the place in the text") if event == "time" else f"“{names[int(event)]}”"
             told_ = _("{unit}: {what} ({r})").format(
-                unit=int(unit) + 1, what=what, r=percent(float(strength[unit].max()))
+                unit=int(unit) + 1, what=what, r=f"{found[unit, int(strength[unit].argmax())]:.2f}"
             )
             st.button(told_, key=f"interesting_{unit}", on_click=_choose, args=(int(unit) + 1,))
 

@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from ..numbers import of
+from ..plots.theme import power
 from .component import component, module_path
 from .text import _
 
@@ -123,7 +124,7 @@ def _told(pane: Pane) -> dict[str, Any]:
     rows = pane.values.shape[1]
     labels = [of(pane.low), of(pane.high)]
     if pane.kind == "decades":
-        labels = [f"1e{pane.low:.0f}", f"1e{pane.high:.0f}"]
+        labels = [power(pane.low), power(pane.high)]
     values = np.ascontiguousarray(pane.values, dtype="<f4")
     return {
         "name": pane.name,

@@ -1,14 +1,17 @@
-"""Maps of gates in a real browser: what is marked in one is marked in all, by mouse, keys and slider."""
+"""Gates in a real browser: marks in every map, weights of one's own, and a gate that is held."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import Page, expect
+from safetensors.torch import save_file
 
-from tests.browser.app import PATIENCE
+from tests.browser.app import PATIENCE, button, press
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -65,3 +68,36 @@ def test_a_mark_is_in_every_map(address: str, visitor: Callable[[], Page]) -> No
     page.set_viewport_size({"width": 390, "height": 800})
     page.wait_for_function("() => maps().getBoundingClientRect().width < 380", timeout=PATIENCE)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_weights_of_ones_own_are_looked_at_and_a_pickle_is_not(
+    address: str, visitor: Callable[[], Page], tmp_path: Path
+) -> None:
+    model = torch.nn.LSTM(2, 6)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    page: Any = visitor()
+    page.add_init_script(HELPERS)
+    page.goto(f"{address}/runs")
+    button(page, "Your own weights").click()
+    for name, said in (("model.pt", "may run any code"), ("model.safetensors", "6 hidden units")):
+        box = page.locator("input[type=file]").last
+        box.set_input_files(tmp_path / name)
+        expect(page.get_by_text(said).first).to_be_visible(timeout=PATIENCE)
+    button(page, "Make it a run").click()
+    page.get_by_role("link", name="Gates", exact=True).click()
+    page.wait_for_function("() => maps()?.dataset.drawn >= 1", timeout=PATIENCE)
+    expect(page.get_by_text("Gates and memory").first).to_be_visible()
+    assert page.evaluate("maps().querySelectorAll('.map').length") == 8
+
+
+def test_a_gate_that_is_held_changes_the_numbers_on_the_wires(
+    address: str, visitor: Callable[[], Page]
+) -> None:
+    page: Any = visitor()
+    page.goto(f"{address}/cell?cell=lstm")
+    expect(page.get_by_role("heading", name="Inside the cell")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    expect(page.get_by_text("Kept 52\u00a0% of 0.5").first).to_be_visible(timeout=PATIENCE)
+    press(page, "Make it plain: i = 1, f = 0, o = 1")
+    expect(page.get_by_text("Kept 0\u00a0% of 0.5").first).to_be_visible(timeout=PATIENCE)
