@@ -91,8 +91,8 @@ def verdict(inside: Inside, unit: int) -> str:
     return _(
         "**Kept {share} of {before}, erased {rest}, wrote {written}; all of it is shown.** z = {z}: {kept} "
         "of the old state $h_{{t-1}}$ = {before} stays, and {new} of the candidate {n} is written: "
-        "$h_t$ = {h}. The reset gate let the candidate see {r} of the past. A GRU has no output gate: its state is its "
-        "memory."
+        "$h_t$ = {h}. The reset gate let the candidate see {r} of the past. A GRU has no output gate: "
+        "its state is its memory."
     ).format(
         share=percent(part), before=told["h_before"], rest=short(v["h_before"] - kept),
         written=short(_written(v)), z=told["z"], kept=short(kept), new=short(new),
