@@ -47,6 +47,7 @@ PAIR = (
     "&twin=cell:lstm,initialization:pytorch,forget_bias:1"
 )
 WALL = "task=adding&length=20&cell=tanh&hidden=32&optimizer=sgd&learning_rate=0.05&clip_threshold=1&steps=800"
+ADDER = "task=adding&length=30&cell=lstm&hidden=24&forget_bias=1&learning_rate=0.01&steps=1000"
 ALL = "panes=loss,norm,heat,accuracy,sample,groups,update,spectrum"
 
 _LIVE = """() => {
@@ -77,7 +78,8 @@ def main() -> None:
 
 def _documents(browser: Browser, address: str, folder: Path) -> None:
     """docs/train-light.png and docs/train-dark.png: the default experiment; docs/twins.png: two beside it;
-    docs/gradients.png: where the gradients of two went; docs/surface.png: a path over its loss surface."""
+    docs/gradients.png: where the gradients of two went; docs/surface.png: a path over its loss surface;
+    docs/gates.png: the gates of one that has learned to add."""
     page = _open(browser, f"{address}/train")
     _press(page, "Train")
     _until(page, f"Number(live.dataset.step) >= {AT_STEP}")
@@ -104,6 +106,14 @@ def _documents(browser: Browser, address: str, folder: Path) -> None:
     over.get_by_text("Refining the surface").wait_for(state="detached", timeout=PATIENCE)
     over.wait_for_timeout(3000)
     _shoot(over, folder / "surface.png")
+    adder = _open(browser, f"{address}/train?{ADDER}")
+    _press(adder, "Train")
+    _ended(adder)
+    run = urlsplit(adder.url).query
+    inside = _open(browser, f"{address}/gates?{run}&order=similar&t=14&unit=10")
+    inside.locator(".time-maps .pane").first.wait_for(timeout=PATIENCE)
+    inside.wait_for_timeout(3000)
+    _shoot(inside, folder / "gates.png", True)
 
 
 def _states(browser: Browser, address: str, store: Store, folder: Path) -> None:

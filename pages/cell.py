@@ -28,5 +28,5 @@ problem_list([*link.problems(), *SETTINGS.problems()])
 if gone:
     st.warning(_("A run that was on show is no longer there; it may have been deleted."))
 
-drawn_again(answers, store, kind, every=refresh(store, kind))
+drawn_again(answers, store, kind, every=lambda: refresh(store, kind))
 owner_bridge.ask(store)

@@ -146,7 +146,7 @@ def test_a_typed_sequence(store: Store) -> None:
     assert "|dL/dh|" not in told["by"]
     assert "No right answer is known" in words(app)
     wrong = page(run=run, over="typed", typed="Ähem")
-    assert "sequence: 'ä' is no symbol of this task" in words(wrong)
+    assert "'ä' is no symbol of this task" in words(wrong)
     wrong.text_input[0].set_value("now it is right").run()
     assert not wrong.exception
     assert maps(wrong)["T"] == 15
@@ -228,6 +228,28 @@ def test_text_is_coloured_and_written(store: Store) -> None:
     assert app.query_params["color"] in ("unit", ["unit"])
 
 
+@pytest.mark.parametrize("task", ["repetition", "reversal", "reber", "text"])
+def test_text_is_for_who_names_the_next_symbol_at_every_step(task: str, store: Store) -> None:
+    run = trained(store, SMALL.changed(task=task, length=12))
+    app = page(run=run, show="text")
+    assert bool(app.code) == (task in ("reber", "text"))
+    assert app.code or maps(app)  # the first section instead
+
+
+def test_what_is_typed_is_not_markdown(store: Store) -> None:
+    app = page(run=trained(store), over="typed", typed="![x](https://example.org/a.png)")
+    (told,) = (one.value for one in app.warning if "sequence" in one.value)
+    assert "![x](" not in told
+    assert "time step 1 is" in told
+
+
+def test_a_letter_goes_with_the_text_and_a_mean_is_no_text(store: Store) -> None:
+    run = trained(store, SMALL.changed(task="parity", length=1, batch=2))
+    for sequence in ("one", "mean"):
+        told = maps(page(run=run, over="step", mean=sequence))
+        assert (told["panes"][0]["kind"] == "symbols") == (told["symbols"] is not None)
+
+
 def test_twins_are_told_apart(store: Store) -> None:
     runs = [trained(store), trained(store, SMALL.changed(cell="gru"))]
     for section in SECTIONS:
@@ -260,6 +282,8 @@ def test_weights_that_are_no_numbers_are_shown_as_such(store: Store) -> None:
     for section in SECTIONS:
         if section != "text":
             page(run=run, show=section, order="similar")
+    assert "nothing to compare with" in words(page(run=run, show="without"))
+    assert "No unit varies" in words(page(run=run, show="probe"))
     text = trained(store, TEXT)
     with store.engine.begin() as connection:
         blob = store.checkpoint(text, 0)

@@ -160,3 +160,9 @@ def test_who_cannot_write_says_so_and_who_breaks_ends() -> None:
     broken = moment(e, 0, blob_of(e, out__bias=np.nan))
     assert write(broken, np.array([0]), 5, 1.0, 0).tolist() == []
     assert TASKS["text"].tells_answers
+
+
+def test_a_symbol_that_is_always_the_same_tells_nothing() -> None:
+    states = np.random.default_rng(0).standard_normal((FIT + SCORE, 3))
+    always = np.tile(np.eye(4)[2], (FIT + SCORE, 1))
+    assert np.isnan(module._score(states, always, symbol=True))

@@ -146,3 +146,11 @@ def test_an_encoder_and_decoder_need_their_length() -> None:
         read_typed(moment(e), np.eye(TASKS["reversal"].input_size)[:3])
     with pytest.raises(ValueError, match="over: got 'all'; allowed: step, held_out"):
         read(moment(e), "all")
+
+
+def test_of_typed_sequences_only_the_last_is_kept() -> None:
+    m = moment(small(cell="tanh", task="text", length=10))
+    first = read_typed(m, typed("text", "abc"))
+    assert read_typed(m, typed("text", "abc")) is first
+    read_typed(m, typed("text", "abd"))
+    assert read_typed(m, typed("text", "abc")) is not first

@@ -16,11 +16,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from rnnviz.analysis.moment import Moment, moment
+from rnnviz.analysis.weights_file import weights_file
+from rnnviz.cells import CELLS
+from rnnviz.experiment import Experiment
 from rnnviz.network import Network
 from rnnviz.runs import archive
 from rnnviz.runs.archive import MANIFEST, ArchiveError, from_archive, to_archive
@@ -624,3 +628,25 @@ def test_files_know_nothing_of_each_other() -> None:
     one, other = file.array("weight_hh_l0", "float32"), file.array("weight_hh_l0", "float32")
     one[:] = 0.0
     assert other.any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_of_a_cell_that_torch_does_not_have_are_not_taken_for_another(cell: str) -> None:
+    e = Experiment(task="adding", cell=cell, hidden=4)
+    values = {name: view.numpy() for name, view in Network(e).parameters.items()}
+    blob = weights_file(e, 0, safetensors.numpy.save(values))
+    if CELLS[cell].torch_module is None:
+        with pytest.raises(WeightsError, match=r"which torch\.nn does not have"):
+            read(blob)
+        if CELLS[cell].peepholes:  # and without its metadata
+            with pytest.raises(WeightsError, match=r"an LSTM with peepholes, which torch\.nn"):
+                read(safetensors.numpy.save(values))
+    else:
+        assert cell in module_of(read(blob), "rnn").cells
+
+
+def test_a_type_without_a_proper_name_is_refused() -> None:
+    for name in ("\ud800", "F" * 100, "F\n32"):
+        header = json.dumps({"w": {"dtype": name, "shape": [1], "data_offsets": [0, 4]}}).encode()
+        with pytest.raises(WeightsError, match="its entry in the header"):
+            read(struct.pack("<Q", len(header)) + header + bytes(4))

@@ -21,7 +21,8 @@ from ..experiment import Experiment
 from ..network import Network
 from ..tasks import TASKS, Batch
 
-MOST_ROWS = 1024  # sequences in a pass
+MOST_ROWS = 1024  # sequences in a pass,
+MOST_BYTES = 1 << 28  # whose states take no more than this
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def without_each(
     _check(network, Hold("h", 0.0, None, layer, direction, part))
     own = network.chain.stacks[part].layers[layer][direction]
     inputs, targets = network.tensors(batch)
-    at_once = max(1, MOST_ROWS // B)
+    numbers = len(inputs) * H * experiment.layers * experiment.directions  # of h, of one sequence
+    at_once = max(1, min(MOST_ROWS, MOST_BYTES // (numbers * flat.element_size())) // B)
     every = network.readout == "every"
     losses = np.empty(H)
     for start in range(0, H, at_once):
@@ -92,7 +94,7 @@ def without_each(
             held[k * B : (k + 1) * B, unit] = 0.0
         own.cell = HeldCell(network.cell, {"h": held})  # type: ignore[assignment]
         with torch.no_grad():
-            passage = network.forward(inputs.repeat(1, len(units), 1))
+            passage = network.forward(inputs.repeat(1, len(units), 1), keep=frozenset({"h"}))
             outputs = network.read(network.asked(passage))
         for k, unit in enumerate(units):
             rows = slice(k * B, (k + 1) * B)

@@ -43,9 +43,15 @@ class Moment:
     _lock: AbstractContextManager[Any] = field(default_factory=RLock, repr=False)
     _made: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict, repr=False)
 
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` returns, made once for each key; the last MOST_ANSWERS of them are kept."""
+    def once(self, key: Hashable, make: Callable[[], Any], instead_of: str = "") -> Any:
+        """What `make` returns, made once for each key; the last MOST_ANSWERS of them are kept.
+
+        instead_of: of the keys that begin with this word only the last one is kept.
+        """
         with self._lock:
+            for old in [k for k in self._made if instead_of and isinstance(k, tuple) and k[0] == instead_of]:
+                if old != key:
+                    del self._made[old]
             if key not in self._made:
                 with repeatable():
                     self._made[key] = make()
@@ -120,11 +126,7 @@ def moment(
         if found is not None:
             _kept.move_to_end(key)
             return found
-    flat = None if parameters is None else flat_of(experiment, parameters)
-    here = default_kernel()
-    made = Moment(
-        experiment, step, Network(experiment, flat, here if kernel in (None, "compiled") else "torch")
-    )
+    made = moment_apart(experiment, step, parameters, kernel)
     with _lock:
         made = _kept.setdefault(key, made)  # somebody else may have asked the same meanwhile
         while len(_kept) > MOST_KEPT or (len(_kept) > 1 and _memory() > MOST_MEMORY):
@@ -138,6 +140,17 @@ _kept: OrderedDict[tuple[str, int, str, str], Moment] = OrderedDict()
 
 def _memory() -> int:
     return sum(step_memory(kept.experiment) for kept in _kept.values())
+
+
+def moment_apart(
+    experiment: Experiment, step: int = 0, parameters: bytes | None = None, kernel: str | None = None
+) -> Moment:
+    """As `moment`, but made anew and not kept: for who goes through many."""
+    flat = None if parameters is None else flat_of(experiment, parameters)
+    here = default_kernel()
+    return Moment(
+        experiment, step, Network(experiment, flat, here if kernel in (None, "compiled") else "torch")
+    )
 
 
 def flat_of(experiment: Experiment, parameters: bytes) -> torch.Tensor:

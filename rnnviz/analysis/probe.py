@@ -67,7 +67,8 @@ def _probes(moment: Moment, place: Place, state: str) -> list[Probe]:
         seen = [now - lag if not place.direction else now + lag for lag in lags]
         truth = [batch.inputs[t] for t in seen if 0 <= t < len(batch.inputs)]
         score = [_score(last, x, symbol) for x in truth]
-        chance = float(np.mean([_chance(x, symbol) for x in truth]))
+        known = [_chance(x, symbol) for x, s in zip(truth, score, strict=True) if np.isfinite(s)]
+        chance = float(np.mean(known)) if known else 0.0
         return [Probe("lag", lags[: len(score)], np.array(score), chance, symbol)]
     times = np.unique(np.linspace(0, T - 1, min(T, MOST_TIMES)).round().astype(int))
     states = _states(moment, batch, place, state, times)
@@ -111,6 +112,8 @@ def _score(states: np.ndarray, truth: np.ndarray, symbol: bool) -> float:
     said = (X[FIT:] - mean_x) @ np.linalg.solve(C, A.T @ B) + mean_y
     held = Y[FIT:]
     if symbol:
+        if (Y.max(0) == Y.min(0)).all():
+            return np.nan  # always the same symbol: nothing is to be told
         return float((said.argmax(1) == held.argmax(1)).mean())
     # All channels that vary are the same thing for tasks with one: the value.
     return float(1.0 - ((said - held) ** 2).sum() / ((held - mean_y) ** 2).sum())

@@ -7,14 +7,12 @@ computed), held-out ones, and one that somebody has typed, for which no right an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
 from ..bptt import Trace
-from ..cells import CELLS
 from ..chain import ChainPassage
 from ..experiment import Experiment
 from ..step import repeatable
@@ -131,7 +129,7 @@ def read_typed(moment: Moment, inputs: np.ndarray) -> Reading:
     if answered > T and TASKS[experiment.task].readout != "every":
         raise ValueError(f"sequence: got {T} time steps; allowed: {answered} or more.")
     key = ("typed", hashlib.sha256(inputs.tobytes()).hexdigest(), inputs.shape)
-    found: Reading = moment.once(key, lambda: _typed(moment, inputs))
+    found: Reading = moment.once(key, lambda: _typed(moment, inputs), "typed")
     return found
 
 
@@ -219,10 +217,3 @@ def is_one_hot(inputs: np.ndarray) -> bool:
     """Whether each time step of (T, I) has a single 1 and else 0."""
     one_hot = bool(np.isin(inputs, (0.0, 1.0)).all() and (inputs.sum(axis=-1) == 1.0).all())
     return inputs.shape[-1] > 1 and one_hot
-
-
-def names_of(moment: Moment) -> Mapping[str, str]:
-    """What a cell's values are, by name: the nonlinearity of gates and candidates, "state" for states."""
-    cell = CELLS[moment.experiment.cell]
-    kinds: dict[str, str] = dict(zip(cell.gates, cell.activations, strict=True))
-    return kinds | dict.fromkeys(cell.states, "state")

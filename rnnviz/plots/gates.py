@@ -26,7 +26,7 @@ TEXT: Mapping[str, str] = {
     "step": "training step",
     "keep": "kept each step",
     "memory": "memory time, steps",
-    "length": "T of the sequence",
+    "length": "T = {T}",
     "median": "median",
     "time": "time step t",
     "value": "value",
@@ -104,8 +104,10 @@ class Keeps:
     times: np.ndarray  # (K, 5), the memory times of the quantiles
 
 
-def keeping_figure(curves: Sequence[Keeps], length: int, text: Mapping[str, str] = TEXT) -> go.Figure:
-    """What is kept each step, and the memory time it implies, over training; the sequence's T as a line."""
+def keeping_figure(
+    curves: Sequence[Keeps], lengths: Sequence[int], text: Mapping[str, str] = TEXT
+) -> go.Figure:
+    """What is kept each step, and the memory time it implies, over training; T of each sequence as a line."""
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     for k, curve in enumerate(curves):
         for column, rows in ((1, curve.quantiles), (2, np.where(curve.times > 0, curve.times, np.nan))):
@@ -135,7 +137,7 @@ def keeping_figure(curves: Sequence[Keeps], length: int, text: Mapping[str, str]
                 ), 1, column,
             )  # fmt: skip
     times = np.concatenate([c.times.ravel() for c in curves])
-    shown = np.append(times[np.isfinite(times) & (times > 0)], length)
+    shown = np.append(times[np.isfinite(times) & (times > 0)], lengths)
     low, high = float(np.log10(shown.min())), float(np.log10(shown.max()))
     figure.update_xaxes(title_text=text["step"])
     figure.update_yaxes(title_text=text["keep"], range=[-0.02, 1.02], row=1, col=1)
@@ -143,11 +145,12 @@ def keeping_figure(curves: Sequence[Keeps], length: int, text: Mapping[str, str]
     axis = log_axis(low, high)
     axis["tickvals"] = [10.0**v for v in axis["tickvals"]]
     figure.update_yaxes(**axis, row=1, col=2)
-    figure.add_hline(y=length, line={"color": ACCENT, "dash": "dot"}, row=1, col=2)
-    figure.add_annotation(  # on a logarithmic axis a place is a power of ten
-        x=1, xref="x2 domain", xanchor="right", y=np.log10(length), yref="y2", yanchor="bottom",
-        text=text["length"], showarrow=False,
-    )  # fmt: skip
+    for length in lengths:
+        figure.add_hline(y=length, line={"color": ACCENT, "dash": "dot"}, row=1, col=2)
+        figure.add_annotation(  # on a logarithmic axis a place is a power of ten
+            x=1, xref="x2 domain", xanchor="right", y=np.log10(length), yref="y2", yanchor="bottom",
+            text=text["length"].format(T=length), showarrow=False,
+        )  # fmt: skip
     return themed(figure, 340, margin={"t": 40, "r": 20, "b": 50, "l": 60})
 
 
@@ -242,9 +245,11 @@ def probe_figure(
         )  # fmt: skip
         if one.mark is not None:
             figure.add_vline(x=one.mark, line={"color": one.color, "dash": "dot", "width": 1})
-    if known:
+    chances = {round(one.chance, 3): one for one in known}
+    for chance, one in chances.items():
         figure.add_hline(
-            y=known[0].chance, line={"color": INK, "dash": "dot"}, annotation_text=text["chance"],
+            y=chance, line={"color": INK if len(chances) == 1 else one.color, "dash": "dot", "width": 1},
+            annotation_text=text["chance"] if len(chances) == 1 else None,
             annotation_position="bottom right",
         )  # fmt: skip
     figure.update_xaxes(title_text=text["lag" if lag else "time"])

@@ -24,6 +24,7 @@ from .archive import MAX_BYTES
 
 MAX_HEADER = 1_000_000  # bytes of JSON; many more would fill the memory with small objects
 MAX_NAME = 200  # characters
+MAX_TYPE = 16  # characters of a type's name
 MAX_AXES, MAX_AXIS = 8, 2**40
 #: What turns a state_dict that was saved as a pickle into a file that is taken in here.
 CONVERT = 'safetensors.torch.save_file(torch.load("model.pt", weights_only=True), "model.safetensors")'
@@ -133,7 +134,7 @@ def read(blob: bytes) -> WeightsFile:
         raise
     except (ValueError, RecursionError):
         raise WeightsError("This is no safetensors file: its header is no JSON.") from None
-    entries.pop("__metadata__", None)
+    _refuse_own(entries.pop("__metadata__", None), entries)
     tensors = {name: _tensor(name, entry) for name, entry in entries.items()}
     data = memoryview(blob)[8 + length :]
     _check_places(tensors, len(data))
@@ -150,6 +151,22 @@ def _refuse_others(blob: bytes) -> None:
         raise PickledError(
             "This is a pickle, as torch.save writes it: a pickle may run any code when it is opened, so none "
             "is opened here. Where you trust it, a line of Python makes a safetensors file of it."
+        )
+
+
+def _refuse_own(metadata: Any, names: Mapping[str, Any]) -> None:
+    """Weights that rnnviz itself has written of a cell that torch.nn does not have: they would be taken for
+    another one's."""
+    try:
+        cell = CELLS.get(json.loads(metadata["experiment"])["cell"])
+    except (TypeError, KeyError, ValueError, RecursionError):
+        cell = None
+    peephole = next((name for name in names if "weight_peephole" in name), None)
+    if (cell is not None and cell.torch_module is None) or peephole is not None:
+        what = f"of the cell {cell.label}" if cell is not None else "of an LSTM with peepholes"
+        raise WeightsError(
+            f"These are weights {what}, which torch.nn does not have; allowed: nn.RNN, nn.LSTM and nn.GRU. "
+            "A run of that cell comes here by its run file."
         )
 
 
@@ -170,7 +187,7 @@ def _tensor(name: str, entry: Any) -> Tensor:
     places: Any = said.get("data_offsets")
     dtype: Any = said.get("dtype")
     if not (
-        isinstance(dtype, str)
+        isinstance(dtype, str) and dtype.isascii() and dtype.isprintable() and len(dtype) <= MAX_TYPE
         and _whole_numbers(shape) and len(shape) <= MAX_AXES
         and _whole_numbers(places) and len(places) == 2 and places[0] <= places[1]
     ):  # fmt: skip

@@ -142,6 +142,8 @@ def network_place(store: Store, kind: str) -> Place | None:
     Raises ValueError, one sentence, for weights that are not the network's.
     """
     runs = link.runs(store) if kind == "runs" else []
+    if kind == "runs" and len(runs) < len(link.view().runs):
+        st.rerun()  # one was deleted meanwhile
     fresh = networks.fresh() if not runs else []
     letters = list(SETTINGS.kinds["which"].options)[: max(len(runs), len(fresh))]  # type: ignore[attr-defined]
     k = letters.index(SETTINGS.switch("which", _("Network"), letters)) if len(letters) > 1 else 0

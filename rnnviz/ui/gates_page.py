@@ -16,7 +16,7 @@ from .gates_sections import memory_section, saturation_section, time_section
 from .gates_settings import MOST_TYPED, ORDERS, SECTIONS, SETTINGS, SOURCES
 from .networks import Shown
 from .remembered_sections import probe_section, without_section
-from .text import _
+from .text import _, plain
 from .text_section import names_the_next, text_section
 
 RUN_SECONDS, PLAY_SECONDS = 2.0, 0.4
@@ -46,7 +46,7 @@ def answers(store: Store, kind: str) -> None:
     if kind == "runs" and len(runs) < len(link.view().runs):
         st.rerun()  # one was deleted meanwhile
     experiments = [run.experiment for run in runs] or link.twins()
-    texts = any(TASKS[one.task].tells_answers for one in experiments)
+    texts = any(map(names_the_next, experiments))
     SETTINGS.switch(
         "show", _("Question"), [name for name in SECTIONS if name != "text" or texts],
         label_visibility="collapsed",
@@ -60,7 +60,7 @@ def answers(store: Store, kind: str) -> None:
     for one in shown:
         found = _reading(one)
         if isinstance(found, str):
-            st.warning(one.lead + found)
+            st.warning(one.lead + plain(found))
             st.session_state[_PLAYING] = False
             link.write(SETTINGS)
             return

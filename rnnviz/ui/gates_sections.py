@@ -8,9 +8,10 @@ import numpy as np
 import streamlit as st
 
 from ..analysis.dynamics import Place
-from ..analysis.moment import moment
+from ..analysis.moment import moment, moment_apart
 from ..analysis.readings import Reading, held_out_values, is_one_hot
 from ..analysis.saturation import (
+    QUANTILES,
     bias_of,
     by_similarity,
     ends,
@@ -33,6 +34,7 @@ from .time_maps import DECADES, Pane, gate_pane, gradient_pane, signed_pane, tim
 
 MOST_CHECKPOINTS = 24  # of a run that are read for figures over training
 MOST_LINES = 4
+_LINES = "gates_lines_of"
 MOST_LETTERS = 80  # symbols that are written out
 
 # Over time ----------------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def panes_of(reading: Reading, place: Place, index: int | None) -> list[Pane]:
     first = int(reading.steps(place)[0]) - 1
     T = len(reading.steps(place))
     inputs = _of(reading.batch.inputs[first : first + T], index)
-    panes = [_inputs(task, inputs)]
+    panes = [_inputs(task, inputs, index is not None)]
     for gate, nonlinearity in zip(cell.gates, cell.activations, strict=True):
         if gate in cell.states:
             continue
@@ -113,11 +115,11 @@ def panes_of(reading: Reading, place: Place, index: int | None) -> list[Pane]:
     return panes
 
 
-def _inputs(task: Task, inputs: np.ndarray) -> Pane:
+def _inputs(task: Task, inputs: np.ndarray, single: bool) -> Pane:
     """(T, I): as text where each step reads one short symbol and there is room for them, else as a map."""
     channels = [_(name) for name in task.channels()]
     short = max(map(len, channels)) <= 5
-    if short and len(inputs) <= MOST_LETTERS and is_one_hot(inputs):
+    if single and short and len(inputs) <= MOST_LETTERS and is_one_hot(inputs):
         return Pane("x", _("Input"), "", "symbols", inputs, 0.0, 1.0, units=False)
     note = ", ".join(channels[:6]) + (", …" if len(channels) > 6 else "")
     return _channels("x", _("Input"), note, inputs)
@@ -212,10 +214,13 @@ def _lines(
     cell, hidden = CELLS[one.experiment.cell], one.experiment.hidden
     with st.expander(_("Units as lines"), key="gates_lines"):
         marked = min(int(SETTINGS["unit"]), hidden)
+        others = [unit for unit in st.session_state.get(_LINES, []) if unit <= hidden and unit != marked]
         chosen = st.multiselect(
-            _("Units"), list(range(1, hidden + 1)), [marked], key=f"gates_units:{marked}",
-            max_selections=MOST_LINES, help=_("A click into the maps chooses one; add others here."),
+            _("Units"), list(range(1, hidden + 1)), [marked, *others][:MOST_LINES],
+            key=f"gates_units:{hidden}:{marked}", max_selections=MOST_LINES,
+            help=_("A click into the maps chooses one; add others here."),
         )  # fmt: skip
+        st.session_state[_LINES] = [unit for unit in chosen if unit != marked]
         names = [name for name in dict.fromkeys((*cell.gates, *cell.states))]
         lines = [
             figures.Line(name, unit, _of(reading.values(place, name), index)[:, unit - 1])
@@ -309,8 +314,8 @@ def memory_section(store: Store, networks: Sequence[Shown], reads: Sequence[Read
                 "hold 50 % and 80 % of all values, over units, time steps and held-out sequences."
             )
         )
-        T = max(len(reading.batch.inputs) for reading in reads)
-        figure = figures.keeping_figure(curves, T, words(figures.TEXT))
+        lengths = sorted({one.experiment.steps_per_sequence() for one in networks})
+        figure = figures.keeping_figure(curves, lengths, words(figures.TEXT))
         st.plotly_chart(figure, key="keeping", config=CONFIG, alt=_("What is kept each step over training"))
     for sentence in said:
         st.markdown(sentence)
@@ -322,21 +327,24 @@ def _over_training(store: Store, one: Shown, place: Place, gate: str) -> tuple[n
     """Checkpoints up to the one on show, and (K, 5) quantiles of what is kept at each."""
     run = one.run
     kept = [0] if run is None else [step for step in store.checkpoint_steps(run.id) if step <= one.step]
-    picked = np.unique(np.linspace(0, len(kept) - 1, min(MOST_CHECKPOINTS, len(kept))).round().astype(int))
-    steps = [kept[k] for k in picked]
+    every = -(-len(kept) // MOST_CHECKPOINTS)  # the same ones while more come in
+    steps = sorted({*kept[::every], *kept[-1:]})
     cell = CELLS[one.experiment.cell]
     cache: dict[tuple[object, ...], np.ndarray] = st.session_state.setdefault("gates_kept", {})
-    rows = []
+    rows, there = [], []
     for step in steps:
         key = (run.id if run else one.experiment.to_json(), step, place)
         if key not in cache:
             if len(cache) > 2000:
                 cache.clear()
             blob = one.parameters if run is None else store.checkpoint(run.id, step)
-            at = moment(one.experiment, step, blob, one.kernel)
+            if run is not None and blob is None:
+                continue  # deleted meanwhile
+            at = moment_apart(one.experiment, step, blob, one.kernel)
             cache[key] = keeping(cell, held_out_values(at, place, gate)).quantiles
         rows.append(cache[key])
-    return np.array(steps), np.array(rows)
+        there.append(step)
+    return np.array(there), np.array(rows).reshape(len(there), len(QUANTILES))
 
 
 def _biases(store: Store, networks: Sequence[Shown], place: Place) -> None:

@@ -12,6 +12,7 @@ from ..analysis.held import Hold, held_forward, without_each
 from ..analysis.probe import Probe, correlations, probes
 from ..analysis.readings import Reading, first_of, read
 from ..cells import CELLS
+from ..experiment import Experiment
 from ..numbers import of
 from ..plots import gates as figures
 from ..plots.theme import CONFIG
@@ -25,6 +26,7 @@ from .text import _, percent, words
 UNITS_SHOWN = 12  # rows of the figure of correlations
 EVENTS_SHOWN = 14
 ABLATION_WORK = 4e9  # multiply-adds of all passes without a unit: about a second
+MOST_WORK = 4e10  # about ten seconds
 MOST_SEQUENCES = 32
 MARK_COLORS = ("#c2569c", "#3d7bd9", "#2f9e6e", "#d08a1d")
 
@@ -85,13 +87,12 @@ def _probe_words(probe: Probe, lag: bool, backward: bool) -> str:
             what=_target(probe, lag).capitalize()
         )
     if lag:
-        chance = probe.chance + 0.5 * (1 - probe.chance) if probe.symbol else 0.5
-        good = np.flatnonzero(probe.score > chance)
-        reach = int(probe.at[good[-1]]) if len(good) else 0
-        told_ = _(
-            "More than halfway from chance to certainty up to {n} steps back; of the newest input {first}."
-        )
-        return told_.format(n=reach, first=percent(float(probe.score[0])))
+        bad = np.flatnonzero(~(probe.score > probe.chance + 0.5 * (1 - probe.chance)))
+        reach = int(bad[0]) if len(bad) else len(probe.score)
+        if not reach:
+            return _("Not even the newest input is told more than halfway from chance to certainty.")
+        told_ = _("More than halfway from chance to certainty: the newest {n} inputs.")
+        return told_.format(n=reach)
     last, best = float(probe.score[0 if backward else -1]), int(np.nanargmax(probe.score))
 
     def score(v: float) -> str:
@@ -129,6 +130,9 @@ def _correlations(one: Shown, place: Place) -> None:
     st.plotly_chart(
         figure, key=f"correlations_{one.letter}", config=CONFIG, alt=_("Correlation of units with events")
     )
+    if not strength.any():
+        st.markdown(one.lead + _("No unit varies with anything that happens."))
+        return
     best = rows[0]
     event = int(strength[best].argmax())
     told_ = _(
@@ -167,11 +171,17 @@ def without_section(store: Store, networks: Sequence[Shown], reads: Sequence[Rea
         ).format(B=B, loss=of(free.loss))
     )
     _held_gate(one, batch, free.loss, place)
+    if _work(e) > MOST_WORK:
+        st.info(_("Taking away each unit of so large a network would take minutes, so it is left out."))
+        return
     with st.spinner(_("Taking units away")):
         losses = one.moment.once(("without", place, B), lambda: without_each(e, flat, batch, *place[:3]))
     order = np.argsort(-np.nan_to_num(losses, nan=np.inf), kind="stable")
     figure = figures.without_figure(order + 1, losses[order], free.loss, one.color, words(figures.TEXT))
     st.plotly_chart(figure, key="without", config=CONFIG, alt=_("The loss without each unit"))
+    if not np.isfinite(free.loss):
+        st.markdown(_("The loss is no number already, so there is nothing to compare with."))
+        return
     worst = int(order[0])
     more = losses > 1.1 * free.loss
     told_ = _(
@@ -192,11 +202,14 @@ def without_section(store: Store, networks: Sequence[Shown], reads: Sequence[Rea
     )
 
 
+def _work(e: Experiment) -> int:
+    """Multiply-adds of a pass without each unit, over one sequence."""
+    return e.hidden * e.steps_per_sequence() * e.layers * e.directions * 4 * e.hidden**2
+
+
 def _sequences(one: Shown) -> int:
     """How many sequences the passes without a unit have time for."""
-    e = one.experiment
-    work = e.hidden * e.steps_per_sequence() * e.layers * e.directions * 4 * e.hidden**2
-    return int(max(1, min(MOST_SEQUENCES, ABLATION_WORK // work)))
+    return int(max(1, min(MOST_SEQUENCES, ABLATION_WORK // _work(one.experiment))))
 
 
 def _held_gate(one: Shown, batch: object, base: float, place: Place) -> None:

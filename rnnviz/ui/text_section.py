@@ -53,26 +53,30 @@ def text_section(store: Store, networks: Sequence[Shown], reads: Sequence[Readin
             if gates:
                 SETTINGS.switch("gate", _("Gate"), gates)
     st.html(_STYLE + _characters(one, reading, index, place, color))
+    if len(reading.batch.inputs) > MOST_SHOWN:
+        st.caption(_("Drawn are the first {n} characters.").format(n=MOST_SHOWN))
     found = opinion(reading, index, TOP)
     said = _("Under each character the likeliest next ones, the likeliest first; darker is likelier.")
     if np.isfinite(found.surprise).any():
         mean = float(np.nanmean(found.surprise))
         told_ = _("Surprise, -ln of a character's probability, is {nats} on average ({bits} bits).")
         said += " " + told_.format(nats=of(mean), bits=of(mean / float(np.log(2))))
-    st.caption(f"{said} {_color_words(color)}")
+    st.caption(f"{said} {_color_words(color, one)}")
     _writing(one, reading, index)
 
 
 def names_the_next(e: Experiment) -> bool:
-    """Whether a network is trained to name the next symbol of what it reads."""
+    """Whether a network is trained to name the next symbol of what it reads, at every step."""
     task = TASKS[e.task]
-    return task.tells_answers and symbolic(e.task) and task.readout == "every"
+    in_step = task.readout == "every" and task.answered(e.length) == task.steps(e.length)
+    same = task.tells_answers and task.input_size == task.output_size and symbolic(e.task)
+    return in_step and same and e.architecture == "one"
 
 
-def _color_words(color: str) -> str:
+def _color_words(color: str, one: Shown) -> str:
     if color == "surprise":
         return _("The pinker a character, the less it was expected.")
-    if color == "unit":
+    if color == "unit" or not gates_of(one.experiment.cell):
         return _("Orange: the unit's h is positive after this character; blue: negative.")
     return _("Orange: the gate is open at this character.")
 
@@ -93,8 +97,7 @@ def _characters(one: Shown, reading: Reading, index: int, place: Place, color: s
         parts.append(
             f'<span><b style="background:{shades[t]}">{html.escape(classes[symbol])}</b>{under}</span>'
         )
-    label = html.escape(_("The text, character by character, with predictions"))
-    return f'<div class="rnnviz-text" role="img" aria-label="{label}">{"".join(parts)}</div>'
+    return f'<div class="rnnviz-text">{"".join(parts)}</div>'
 
 
 def _shades(
@@ -124,7 +127,9 @@ def _interesting(one: Shown, place: Place) -> None:
         reading.values(place, "h"), reading.batch.inputs, np.empty((reading.B, 0), dtype=int)
     )
     strength = np.abs(np.nan_to_num(found))
-    units = np.argsort(-strength.max(1), kind="stable")[:INTERESTING]
+    units = [u for u in np.argsort(-strength.max(1), kind="stable")[:INTERESTING] if strength[u].any()]
+    if not units:
+        return
     names = TASKS[one.experiment.task].channels()
     st.markdown(
         _(
@@ -168,7 +173,7 @@ def _writing(one: Shown, reading: Reading, index: int) -> None:
     beginning = reading.batch.inputs[:, index].argmax(-1)
     count, temperature, draw = int(SETTINGS["count"]), float(SETTINGS["temperature"]), int(SETTINGS["draw"])
     key = ("written", beginning.tobytes(), count, temperature, draw)
-    written = one.moment.once(key, lambda: write(one.moment, beginning, count, temperature, draw))
+    written = one.moment.once(key, lambda: write(one.moment, beginning, count, temperature, draw), "written")
     classes = TASKS[e.task].classes() or ()
     text = "".join(" " if classes[k] == "␣" else classes[k] for k in written)
     st.code(text or _("Its outputs are no numbers, so it writes nothing."), language=None, wrap_lines=True)

@@ -36,6 +36,7 @@ class Inside {
     this.root = element("div", "rnnviz-cell");
     this.root.hidden = true;
     this.scroll = element("div", "scroll", this.root);
+    this.scroll.setAttribute("role", "group");
     this.scroll.tabIndex = 0; // so that it can be scrolled by keys where it is wider than the screen
     this.bars = element("div", "bars", this.root);
     const sheet = element("link", "");
@@ -125,6 +126,7 @@ class Inside {
     if (!this.data?.steps || event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const path = event.composedPath();
     const elsewhere = path.some((one) => one instanceof Element && one.matches(OTHERS));
+    if ((event.key === "Home" || event.key === "End") && !path.includes(this.root)) return; // the page's own
     const to = { ArrowLeft: this.t - 1, ArrowRight: this.t + 1, Home: 1, End: this.data.steps }[event.key];
     if (elsewhere || to === undefined) return;
     if (path.includes(this.scroll) && this.scroll.scrollWidth > this.scroll.clientWidth + 1) return; // it scrolls

@@ -147,8 +147,10 @@ class Maps {
       own.map.classList.toggle("many", this.T > 900 || pane.rows > pane.height);
       const signature = `${pane.values.length}|${pane.low}|${pane.high}|${pane.kind}|${theme.signature}|${data.order}`;
       own.canvas.hidden = pane.kind === "symbols";
+      if (pane.kind !== "symbols") own.letters?.replaceChildren();
       if (pane.kind === "symbols") {
         this.#write(own, data.symbols);
+        own.encoded = null;
       } else if (own.encoded !== pane.values || own.signature !== signature) {
         [own.encoded, own.signature] = [pane.values, signature];
         const bytes = fromBase64(pane.values);
