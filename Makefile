@@ -28,16 +28,10 @@ app: $(VENV)/.installed
 	@$(BIN)/python -m rnnviz prepare
 	@exec $(BIN)/python -m streamlit run app.py --server.port $(PORT)
 
-# Tests in a browser wait a good deal. Meanwhile the others run, in two processes that stand back; what they say
-# comes at the end.
+# Two processes halve the time of most tests; those in a browser keep two cores busy by themselves.
 test: $(VENV)/.installed-dev browser
-	@said=$$(mktemp); \
-	nice -n 10 $(BIN)/python -m pytest -n $(TESTERS) -m "not browser" >"$$said" 2>&1 & others=$$!; \
-	trap 'kill $$others 2>/dev/null; rm -f "$$said"' EXIT; trap 'exit 130' INT TERM; \
-	CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -p no:cacheprovider -m browser; failed=$$?; \
-	echo "Tests without a browser:"; \
-	wait $$others || failed=$$?; \
-	cat "$$said"; exit $$failed
+	@$(BIN)/python -m pytest -n $(TESTERS) -m "not browser"
+	@CHROMIUM="$${CHROMIUM:-$$($(FIND_CHROMIUM))}" $(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.installed-dev
 	@$(BIN)/python -m ruff check .
