@@ -160,7 +160,7 @@ def test_ctrl_c_ends_all_at_once_and_an_open_page_works_again_with_the_next_serv
         started = process.children(recursive=True)
         assert len(started) >= 3  # the engine and its workers
     # served() has waited for the server's end, with the run under way and its stream open.
-    _, alive = psutil.wait_procs(started, 15)
+    _, alive = psutil.wait_procs(started, 60)
     assert alive == []
     page.evaluate("globalThis.old = true")
     with served(tmp_path, "app.py", port=port):
