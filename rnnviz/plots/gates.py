@@ -108,9 +108,9 @@ def keeping_figure(
     curves: Sequence[Keeps], lengths: Sequence[int], text: Mapping[str, str] = TEXT
 ) -> go.Figure:
     """What is kept each step, and the memory time it implies, over training; T of each sequence as a line."""
-    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    figure = make_subplots(2, 1, shared_xaxes=True, vertical_spacing=0.08)
     for k, curve in enumerate(curves):
-        for column, rows in ((1, curve.quantiles), (2, np.where(curve.times > 0, curve.times, np.nan))):
+        for row, rows in ((1, curve.quantiles), (2, np.where(curve.times > 0, curve.times, np.nan))):
             steps = curve.steps
             for below, above, alpha in ((0, 4, 0.14), (1, 3, 0.24)):
                 finite = np.isfinite(rows[:, below]) & np.isfinite(rows[:, above])
@@ -121,37 +121,37 @@ def keeping_figure(
                         fill="toself", fillcolor=faint(curve.color, alpha), mode="lines",
                         line={"width": 0},
                         hoverinfo="skip", showlegend=False,
-                    ), 1, column,
+                    ), row, 1,
                 )  # fmt: skip
             figure.add_trace(
                 go.Scatter(
                     x=steps, y=rows[:, 2], mode="lines+markers", name=curve.name or text["median"],
                     line={"color": curve.color, "dash": DASHES[k % len(DASHES)]}, marker={"size": 4},
-                    showlegend=column == 1 and len(curves) > 1,
+                    showlegend=row == 1 and len(curves) > 1,
                     # Of a single checkpoint there is no band.
                     error_y={
                         "type": "data", "symmetric": False, "array": rows[:, 4] - rows[:, 2],
                         "arrayminus": rows[:, 2] - rows[:, 0], "visible": len(steps) == 1,
                     },
                     hovertemplate="%{x:,}: %{y:.3g}<extra></extra>",
-                ), 1, column,
+                ), row, 1,
             )  # fmt: skip
     times = np.concatenate([c.times.ravel() for c in curves])
     shown = np.append(times[np.isfinite(times) & (times > 0)], lengths)
     low, high = float(np.log10(shown.min())), float(np.log10(shown.max()))
-    figure.update_xaxes(title_text=text["step"])
+    figure.update_xaxes(title_text=text["step"], row=2, col=1)
     figure.update_yaxes(title_text=text["keep"], range=[-0.02, 1.02], row=1, col=1)
-    figure.update_yaxes(title_text=text["memory"], type="log", row=1, col=2)
+    figure.update_yaxes(title_text=text["memory"], type="log", row=2, col=1)
     axis = log_axis(low, high)
     axis["tickvals"] = [10.0**v for v in axis["tickvals"]]
-    figure.update_yaxes(**axis, row=1, col=2)
+    figure.update_yaxes(**axis, row=2, col=1)
     for length in lengths:
-        figure.add_hline(y=length, line={"color": ACCENT, "dash": "dot"}, row=1, col=2)
+        figure.add_hline(y=length, line={"color": ACCENT, "dash": "dot"}, row=2, col=1)
         figure.add_annotation(  # on a logarithmic axis a place is a power of ten
             x=1, xref="x2 domain", xanchor="right", y=np.log10(length), yref="y2", yanchor="bottom",
             text=text["length"].format(T=length), showarrow=False,
         )  # fmt: skip
-    return themed(figure, 340, margin={"t": 40, "r": 20, "b": 50, "l": 60})
+    return themed(figure, 520, margin={"t": 40, "r": 20, "b": 50, "l": 60})
 
 
 def bias_figure(
